@@ -1,0 +1,4 @@
+//! The `pochade-quantize` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

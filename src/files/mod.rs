@@ -1,0 +1,1 @@
+//! Model files: safetensors, GGUF and diffusers folders, read without trust.

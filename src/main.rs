@@ -1,0 +1,4 @@
+//! The `pochade` command.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The networks of latent diffusion, each built from a config.
