@@ -1,0 +1,201 @@
+//! Weights in the form the kernels read: filters packed into panels of 16 outputs, norms, codebooks.
+//!
+//! A filter is a matrix of `outputs` rows and `kh * kw * channels` columns. It is stored as panels of [`LANES`] outputs:
+//! `panel[o / 16][tap][channel][o % 16]`, the last panel padded with zeros, whatever the instruction set. One vector of a
+//! panel meets one activation value in the inner loop, so every output owns a lane and accumulates over `k` in one order.
+//! Panels keep the encoding of the file (f32 or f16); those of narrower encodings are decoded, block by block, into a
+//! scratch buffer that stays in the second-level cache while all pixels pass over it.
+
+use std::fmt;
+
+use crate::tensor::{DType, TensorView};
+
+/// Outputs per panel, on every instruction set.
+pub const LANES: usize = 16;
+
+/// A tensor did not have the shape that its place in the network asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WeightError(String);
+
+impl fmt::Display for WeightError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for WeightError {}
+
+fn expect_shape(what: &str, found: &[usize], want: &[usize]) -> Result<(), WeightError> {
+    if found == want {
+        return Ok(());
+    }
+    Err(WeightError(format!("{what} has shape {found:?} where {want:?} is needed")))
+}
+
+/// The panels of a filter, in the encoding they are kept in.
+#[derive(Clone, Debug)]
+pub(crate) enum Panels {
+    F32(Vec<f32>),
+    F16(Vec<u16>),
+}
+
+/// A convolution's or linear layer's weights and bias.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    pub(crate) panels: Panels,
+    /// Padded with zeros to whole panels.
+    pub(crate) bias: Option<Vec<f32>>,
+    outputs: usize,
+    channels: usize,
+    kernel: (usize, usize),
+}
+
+impl Filter {
+    /// Packs a linear layer: `weight: [n, k]`, `bias: [n]`. A 1 x 1 convolution `[n, k, 1, 1]` is the same thing.
+    ///
+    /// # Errors
+    /// When the shapes are not these.
+    pub fn linear(
+        weight: &TensorView<'_>,
+        bias: Option<&TensorView<'_>>,
+    ) -> Result<Self, WeightError> {
+        match *weight.shape() {
+            [n, k] | [n, k, 1, 1] => Self::pack(weight, [n, k, 1, 1], bias),
+            _ => Err(WeightError(format!("a matrix is needed, not {:?}", weight.shape()))),
+        }
+    }
+
+    /// Packs a convolution: `weight: [out, in, kh, kw]`, `bias: [out]`.
+    ///
+    /// # Errors
+    /// When the shapes are not these.
+    pub fn conv(
+        weight: &TensorView<'_>,
+        bias: Option<&TensorView<'_>>,
+    ) -> Result<Self, WeightError> {
+        match *weight.shape() {
+            [n, c, kh, kw] => Self::pack(weight, [n, c, kh, kw], bias),
+            _ => Err(WeightError(format!(
+                "a filter [out, in, kh, kw] is needed, not {:?}",
+                weight.shape()
+            ))),
+        }
+    }
+
+    fn pack(
+        weight: &TensorView<'_>,
+        [n, c, kh, kw]: [usize; 4],
+        bias: Option<&TensorView<'_>>,
+    ) -> Result<Self, WeightError> {
+        let taps = kh * kw;
+        let bias = match bias {
+            None => None,
+            Some(bias) => {
+                expect_shape("the bias", bias.shape(), &[n])?;
+                let mut values = bias.to_f32();
+                values.resize(n.next_multiple_of(LANES), 0.0);
+                Some(values)
+            }
+        };
+        let len = n.next_multiple_of(LANES) * taps * c;
+        let mut panels = match weight.dtype() {
+            DType::F16 => Panels::F16(vec![0; len]),
+            DType::F32 | DType::BF16 => Panels::F32(vec![0.0; len]),
+        };
+        let mut row = vec![0.0; c * taps];
+        for o in 0..n {
+            weight.read_f32(o * c * taps, &mut row);
+            let base = (o / LANES) * taps * c * LANES + o % LANES;
+            for (ic, per_tap) in row.chunks_exact(taps).enumerate() {
+                for (tap, &value) in per_tap.iter().enumerate() {
+                    let at = base + (tap * c + ic) * LANES;
+                    match &mut panels {
+                        Panels::F32(p) => p[at] = value,
+                        Panels::F16(p) => p[at] = half::f16::from_f32(value).to_bits(),
+                    }
+                }
+            }
+        }
+        Ok(Self { panels, bias, outputs: n, channels: c, kernel: (kh, kw) })
+    }
+
+    /// Output channels.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Input channels.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Kernel height and width.
+    pub fn kernel(&self) -> (usize, usize) {
+        self.kernel
+    }
+
+    /// Length of one accumulation: `kh * kw * channels`.
+    pub fn depth(&self) -> usize {
+        self.kernel.0 * self.kernel.1 * self.channels
+    }
+
+    /// Bytes held by panels and bias.
+    pub fn bytes(&self) -> usize {
+        let panels = match &self.panels {
+            Panels::F32(p) => p.len() * 4,
+            Panels::F16(p) => p.len() * 2,
+        };
+        panels + self.bias.as_ref().map_or(0, |b| b.len() * 4)
+    }
+}
+
+/// Scale and shift of a normalisation.
+#[derive(Clone, Debug)]
+pub struct Norm {
+    pub(crate) scale: Vec<f32>,
+    pub(crate) shift: Vec<f32>,
+}
+
+impl Norm {
+    /// Takes `scale: [c]` and `shift: [c]`.
+    ///
+    /// # Errors
+    /// When the two lengths differ.
+    pub fn new(scale: &TensorView<'_>, shift: &TensorView<'_>) -> Result<Self, WeightError> {
+        expect_shape("the norm's shift", shift.shape(), scale.shape())?;
+        Ok(Self { scale: scale.to_f32(), shift: shift.to_f32() })
+    }
+
+    /// Channels.
+    pub fn channels(&self) -> usize {
+        self.scale.len()
+    }
+}
+
+/// The codes of a vector-quantised autoencoder.
+#[derive(Clone, Debug)]
+pub struct Codebook {
+    pub(crate) codes: Vec<f32>,
+    channels: usize,
+}
+
+impl Codebook {
+    /// Takes `codes: [n, c]`.
+    ///
+    /// # Errors
+    /// When it is not a matrix or has no codes.
+    pub fn new(codes: &TensorView<'_>) -> Result<Self, WeightError> {
+        match *codes.shape() {
+            [n, c] if n > 0 && c > 0 => Ok(Self { codes: codes.to_f32(), channels: c }),
+            _ => Err(WeightError(format!(
+                "a codebook [codes, channels] is needed, not {:?}",
+                codes.shape()
+            ))),
+        }
+    }
+
+    /// Channels of one code.
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+}

@@ -1,0 +1,132 @@
+//! Where a network finds its weights: a source of named tensors, and a cursor that walks it by canonical names.
+//!
+//! Canonical names are those of the latent diffusion checkpoints (`input_blocks.1.0.in_layers.2.weight`). A source that
+//! stores other names (diffusers') translates on lookup; the networks never know.
+
+use std::fmt;
+use std::sync::Arc;
+
+use pochade_engine::{Filter, Norm, TensorView};
+
+use super::FileError;
+
+/// A container of named tensors.
+pub trait TensorSource: fmt::Debug + Send + Sync {
+    /// The tensor of a canonical name.
+    fn tensor(&self, name: &str) -> Option<TensorView<'_>>;
+
+    /// The file or folder, for messages.
+    fn origin(&self) -> &str;
+}
+
+/// A cursor into a [`TensorSource`]: all names are looked up behind its prefix.
+#[derive(Clone, Debug)]
+pub struct Weights<'a> {
+    source: &'a dyn TensorSource,
+    prefix: String,
+}
+
+impl<'a> Weights<'a> {
+    /// A cursor at the root of `source`.
+    pub fn new(source: &'a dyn TensorSource) -> Self {
+        Self { source, prefix: String::new() }
+    }
+
+    /// The cursor for the part `name` below this one.
+    pub fn at(&self, name: impl fmt::Display) -> Self {
+        Self { source: self.source, prefix: format!("{}{name}.", self.prefix) }
+    }
+
+    /// Whether the tensor `name` is there.
+    pub fn contains(&self, name: &str) -> bool {
+        self.find(name).is_some()
+    }
+
+    /// The tensor `name`, whatever its shape.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn tensor(&self, name: &str) -> Result<TensorView<'a>, FileError> {
+        self.find(name).ok_or_else(|| FileError::MissingTensor {
+            file: self.source.origin().to_owned(),
+            tensor: format!("{}{name}", self.prefix),
+        })
+    }
+
+    /// The tensor `name` of exactly the given shape.
+    ///
+    /// # Errors
+    /// When there is none, or it has another shape.
+    pub fn shaped(&self, name: &str, shape: &[usize]) -> Result<TensorView<'a>, FileError> {
+        let tensor = self.tensor(name)?;
+        if tensor.shape() == shape {
+            return Ok(tensor);
+        }
+        Err(self.wrong_shape(name, format!("{:?}", tensor.shape()), format!("{shape:?}")))
+    }
+
+    /// The convolution here: `weight: [outputs, channels, kernel, kernel]`, `bias: [outputs]` where the file has one.
+    ///
+    /// # Errors
+    /// When the weight is missing or has another shape.
+    pub fn conv(
+        &self,
+        outputs: usize,
+        channels: usize,
+        kernel: usize,
+    ) -> Result<Arc<Filter>, FileError> {
+        let weight = self.shaped("weight", &[outputs, channels, kernel, kernel])?;
+        self.filter(Filter::conv(&weight, self.bias(outputs)?.as_ref()))
+    }
+
+    /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones), `bias` where the file has one.
+    ///
+    /// # Errors
+    /// When the weight is missing or has another shape.
+    pub fn linear(&self, outputs: usize, channels: usize) -> Result<Arc<Filter>, FileError> {
+        let weight = self.tensor("weight")?;
+        if weight.shape() != [outputs, channels] && weight.shape() != [outputs, channels, 1, 1] {
+            let want = format!("[{outputs}, {channels}]");
+            return Err(self.wrong_shape("weight", format!("{:?}", weight.shape()), want));
+        }
+        self.filter(Filter::linear(&weight, self.bias(outputs)?.as_ref()))
+    }
+
+    /// The normalisation here: `weight: [channels]`, `bias: [channels]`.
+    ///
+    /// # Errors
+    /// When either is missing or has another shape.
+    pub fn norm(&self, channels: usize) -> Result<Arc<Norm>, FileError> {
+        let (scale, shift) =
+            (self.shaped("weight", &[channels])?, self.shaped("bias", &[channels])?);
+        Norm::new(&scale, &shift)
+            .map(Arc::new)
+            .map_err(|e| self.wrong_shape("bias", e.to_string(), format!("[{channels}]")))
+    }
+
+    fn bias(&self, outputs: usize) -> Result<Option<TensorView<'a>>, FileError> {
+        if self.contains("bias") { self.shaped("bias", &[outputs]).map(Some) } else { Ok(None) }
+    }
+
+    fn filter(
+        &self,
+        packed: Result<Filter, pochade_engine::WeightError>,
+    ) -> Result<Arc<Filter>, FileError> {
+        packed
+            .map(Arc::new)
+            .map_err(|e| self.wrong_shape("weight", e.to_string(), "a filter".to_owned()))
+    }
+
+    fn find(&self, name: &str) -> Option<TensorView<'a>> {
+        self.source.tensor(&format!("{}{name}", self.prefix))
+    }
+
+    fn wrong_shape(&self, name: &str, found: String, wanted: String) -> FileError {
+        FileError::WrongShape {
+            file: self.source.origin().to_owned(),
+            tensor: format!("{}{name}", self.prefix),
+            found,
+            wanted,
+        }
+    }
+}
