@@ -4,4 +4,5 @@
 pub mod diffusion;
 pub mod files;
 pub mod nets;
+pub mod paint;
 pub mod text;
