@@ -42,6 +42,9 @@ pub(crate) fn resolve(graph: &Graph, mut value: Value) -> Value {
     value
 }
 
+/// Makes a node's work part of the operation before it, if that can take it.
+type Change = fn(&mut Op, &Node) -> bool;
+
 struct Fuser<'a> {
     graph: &'a Graph,
     /// How often each value is read, views seen through, outputs counted.
@@ -89,16 +92,15 @@ impl<'a> Fuser<'a> {
 
     /// Tries to make `node` a part of the step that computes one of its inputs.
     fn absorb(&mut self, value: Value, node: &Node) -> Option<Fused> {
-        let (from, extra, change): (usize, Option<Value>, fn(&mut Op, &Node) -> bool) =
-            match node.op {
-                Op::Pointwise(_) => (0, None, take_pointwise),
-                Op::AddVector => (0, Some(node.inputs[1]), take_vector),
-                Op::Add => {
-                    let from = self.later_product(node)?;
-                    (from, Some(node.inputs[1 - from]), take_residual)
-                }
-                _ => return None,
-            };
+        let (from, extra, change): (usize, Option<Value>, Change) = match node.op {
+            Op::Pointwise(_) => (0, None, take_pointwise),
+            Op::AddVector => (0, Some(node.inputs[1]), take_vector),
+            Op::Add => {
+                let from = self.later_product(node)?;
+                (from, Some(node.inputs[1 - from]), take_residual)
+            }
+            _ => return None,
+        };
         let source = resolve(self.graph, node.inputs[from]);
         if self.uses[source.index()] != 1 {
             return None;

@@ -3,6 +3,7 @@
 //! Model code builds a [`Graph`] once per set of shapes. [`Plan::new`] fuses it and gives every intermediate a place in one
 //! arena, so that the memory is known before the first multiplication. A [`Session`] owns that arena and replays the plan.
 
+mod aligned;
 mod arena;
 mod fuse;
 pub mod graph;

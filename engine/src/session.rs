@@ -1,8 +1,9 @@
 //! Running a plan.
 
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::aligned::Aligned;
 use crate::graph::{Rate, Value};
 use crate::isa::{Isa, IsaError};
 use crate::kernels::Kernels;
@@ -53,15 +54,16 @@ impl Engine {
 /// A plan and the memory it runs in. Nothing is allocated after [`Session::new`].
 pub struct Session {
     plan: Plan,
-    arena: Vec<f32>,
-    scratch: Vec<Mutex<Vec<f32>>>,
+    arena: Aligned<f32>,
+    scratch: Vec<Mutex<Aligned<f32>>>,
 }
 
 impl Session {
     /// Allocates the arena, and scratch memory for the engine's threads.
     pub fn new(engine: &Engine, plan: Plan) -> Self {
-        let scratch = (0..engine.threads()).map(|_| Mutex::new(vec![0.0; plan.thread])).collect();
-        Self { arena: vec![0.0; plan.arena], scratch, plan }
+        let scratch =
+            (0..engine.threads()).map(|_| Mutex::new(Aligned::zeros(plan.thread))).collect();
+        Self { arena: Aligned::zeros(plan.arena), scratch, plan }
     }
 
     /// The plan.
@@ -151,8 +153,8 @@ impl fmt::Debug for Session {
 
 /// The scratch memory of one thread.
 pub(crate) fn scratch_of(
-    scratch: &[Mutex<Vec<f32>>],
+    scratch: &[Mutex<Aligned<f32>>],
     worker: usize,
-) -> std::sync::MutexGuard<'_, Vec<f32>> {
+) -> MutexGuard<'_, Aligned<f32>> {
     scratch[worker].lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -11,6 +11,7 @@ pub(crate) use matmul::MAX_TAPS;
 
 use std::sync::Mutex;
 
+use crate::aligned::Aligned;
 use crate::fuse::Fused;
 use crate::graph::Op;
 use crate::kernels::Kernels;
@@ -26,7 +27,7 @@ pub(crate) struct Context<'a> {
     pub kernels: &'static Kernels,
     pub pool: &'a mut Pool,
     /// One per thread.
-    pub scratch: &'a [Mutex<Vec<f32>>],
+    pub scratch: &'a [Mutex<Aligned<f32>>],
 }
 
 /// An input's values and shape.
