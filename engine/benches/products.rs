@@ -56,7 +56,7 @@ fn main() {
     let mut engine = Engine::new(Some(1)).expect("an instruction set");
     let peak = peak(&mut engine);
     println!("{} kernels, one thread; cached product {peak:.1} GMAC/s", engine.isa());
-    let mut show = |name: &str, gmacs: f64| {
+    let show = |name: &str, gmacs: f64| {
         println!("{name:<34} {gmacs:7.1} GMAC/s {:5.0} %", gmacs / peak * 100.0);
     };
     for (m, k, n) in [(4096, 320, 320), (4096, 320, 2560), (1024, 640, 640), (77, 768, 3072)] {

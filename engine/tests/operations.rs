@@ -1,5 +1,7 @@
 //! Every operation against a naive twin in f64, and bit for bit across instruction sets and thread counts.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod naive;
 
 use std::sync::Arc;
