@@ -9,6 +9,7 @@ mod fuse;
 pub mod graph;
 mod isa;
 mod kernels;
+pub mod mapped;
 mod ops;
 mod plan;
 mod pool;
@@ -19,6 +20,7 @@ pub mod weights;
 
 pub use graph::{ConvSpec, Graph, GraphError, Mask, Padding, Pointwise, Rate, Value};
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
+pub use mapped::MappedFile;
 pub use plan::Plan;
 pub use pool::Pool;
 pub use session::{Engine, Session};
