@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use crate::aligned::Aligned;
 use crate::tensor::{DType, TensorView};
 
 /// Outputs per panel, on every instruction set.
@@ -35,8 +36,8 @@ fn expect_shape(what: &str, found: &[usize], want: &[usize]) -> Result<(), Weigh
 /// The panels of a filter, in the encoding they are kept in.
 #[derive(Clone, Debug)]
 pub(crate) enum Panels {
-    F32(Vec<f32>),
-    F16(Vec<u16>),
+    F32(Aligned<f32>),
+    F16(Aligned<u16>),
 }
 
 /// A convolution's or linear layer's weights and bias.
@@ -99,8 +100,8 @@ impl Filter {
         };
         let len = n.next_multiple_of(LANES) * taps * c;
         let mut panels = match weight.dtype() {
-            DType::F16 => Panels::F16(vec![0; len]),
-            DType::F32 | DType::BF16 => Panels::F32(vec![0.0; len]),
+            DType::F16 => Panels::F16(Aligned::zeros(len)),
+            DType::F32 | DType::BF16 => Panels::F32(Aligned::zeros(len)),
         };
         let mut row = vec![0.0; c * taps];
         for o in 0..n {

@@ -1,6 +1,7 @@
 //! What can be wrong with a model file.
 
 use std::fmt;
+use std::io;
 
 /// Why a model file could not be used. Every message names the file and what to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,68 @@ pub enum FileError {
         /// What the network asks for.
         wanted: String,
     },
+    /// A tensor is there, in an encoding that is not read here.
+    Encoding {
+        /// File or folder.
+        file: String,
+        /// Stored name.
+        tensor: String,
+        /// The encoding as the file calls it.
+        encoding: String,
+    },
+    /// The operating system refused.
+    Io {
+        /// File or folder.
+        file: String,
+        /// What was tried: "read", "write", ...
+        action: &'static str,
+        /// The system's words.
+        reason: String,
+    },
+    /// The file contradicts its own format: cut short, damaged, or lying about lengths.
+    Malformed {
+        /// File.
+        file: String,
+        /// What is wrong, and where.
+        problem: String,
+    },
+    /// A config lacks a field, or gives it a value that cannot be used.
+    Config {
+        /// File.
+        file: String,
+        /// Field of the JSON object.
+        field: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The model has no such part.
+    MissingPart {
+        /// File or folder.
+        file: String,
+        /// Part: `unet`, `vae`, `tokenizer`, ...
+        part: String,
+    },
+    /// The path is not one of the forms a model can have.
+    NotAModel {
+        /// File or folder.
+        file: String,
+        /// What it is instead, and what is accepted.
+        problem: String,
+    },
+}
+
+impl FileError {
+    pub(crate) fn io(file: impl fmt::Display, action: &'static str, error: &io::Error) -> Self {
+        Self::Io { file: file.to_string(), action, reason: error.to_string() }
+    }
+
+    pub(crate) fn malformed(file: &str, problem: impl Into<String>) -> Self {
+        Self::Malformed { file: file.to_owned(), problem: problem.into() }
+    }
+
+    pub(crate) fn config(file: &str, field: &str, problem: impl Into<String>) -> Self {
+        Self::Config { file: file.to_owned(), field: field.to_owned(), problem: problem.into() }
+    }
 }
 
 impl fmt::Display for FileError {
@@ -34,6 +97,17 @@ impl fmt::Display for FileError {
             Self::WrongShape { file, tensor, found, wanted } => {
                 write!(f, "{file}: tensor '{tensor}' is {found} where the config asks for {wanted}")
             }
+            Self::Encoding { file, tensor, encoding } => write!(
+                f,
+                "{file}: tensor '{tensor}' is stored as {encoding}; only f32, f16 and bf16 are read"
+            ),
+            Self::Io { file, action, reason } => write!(f, "{file}: cannot {action}: {reason}"),
+            Self::Malformed { file, problem } => write!(f, "{file}: {problem}"),
+            Self::Config { file, field, problem } => write!(f, "{file}: '{field}' {problem}"),
+            Self::MissingPart { file, part } => {
+                write!(f, "{file}: the model has no {part}; `pochade inspect` lists what it has")
+            }
+            Self::NotAModel { file, problem } => write!(f, "{file}: {problem}"),
         }
     }
 }

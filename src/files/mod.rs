@@ -1,7 +1,37 @@
 //! Model files: safetensors, GGUF and diffusers folders, read without trust.
 
+mod bytes;
+mod component;
+mod config;
+mod diffusers;
 mod error;
+pub mod gguf;
+mod loaded;
+pub mod names;
+mod package;
+mod replace;
+pub mod safetensors;
+mod table;
 mod weights;
 
+pub use bytes::FileBytes;
+pub use component::Component;
+pub use config::Config;
+pub use diffusers::EmbeddedFiles;
 pub use error::FileError;
+pub use loaded::{ComponentWeights, TensorInfo};
+pub use package::ModelFiles;
+pub use replace::NewFile;
+pub use table::{Encoding, StoredTensor, TensorFile};
 pub use weights::{TensorSource, Weights};
+
+/// Bytes in hexadecimal.
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string cannot fail.
+        write!(text, "{byte:02x}").ok();
+        text
+    })
+}

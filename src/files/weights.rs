@@ -17,6 +17,11 @@ pub trait TensorSource: fmt::Debug + Send + Sync {
 
     /// The file or folder, for messages.
     fn origin(&self) -> &str;
+
+    /// Why a tensor that is stored under this name cannot be read, for sources that list more than they read.
+    fn refusal(&self, _name: &str) -> Option<FileError> {
+        None
+    }
 }
 
 /// A cursor into a [`TensorSource`]: all names are looked up behind its prefix.
@@ -37,9 +42,9 @@ impl<'a> Weights<'a> {
         Self { source: self.source, prefix: format!("{}{name}.", self.prefix) }
     }
 
-    /// Whether the tensor `name` is there.
+    /// Whether the tensor `name` is there, readable or not.
     pub fn contains(&self, name: &str) -> bool {
-        self.find(name).is_some()
+        self.find(name).is_some() || self.source.refusal(&self.full(name)).is_some()
     }
 
     /// The tensor `name`, whatever its shape.
@@ -47,9 +52,13 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// When there is none.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'a>, FileError> {
-        self.find(name).ok_or_else(|| FileError::MissingTensor {
-            file: self.source.origin().to_owned(),
-            tensor: format!("{}{name}", self.prefix),
+        self.find(name).ok_or_else(|| {
+            let tensor = self.full(name);
+            let missing = || FileError::MissingTensor {
+                file: self.source.origin().to_owned(),
+                tensor: tensor.clone(),
+            };
+            self.source.refusal(&tensor).unwrap_or_else(missing)
         })
     }
 
@@ -118,13 +127,17 @@ impl<'a> Weights<'a> {
     }
 
     fn find(&self, name: &str) -> Option<TensorView<'a>> {
-        self.source.tensor(&format!("{}{name}", self.prefix))
+        self.source.tensor(&self.full(name))
+    }
+
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
     }
 
     fn wrong_shape(&self, name: &str, found: String, wanted: String) -> FileError {
         FileError::WrongShape {
             file: self.source.origin().to_owned(),
-            tensor: format!("{}{name}", self.prefix),
+            tensor: self.full(name),
             found,
             wanted,
         }

@@ -1,1 +1,5 @@
 //! From a prompt to token numbers.
+
+mod tokenizer;
+
+pub use tokenizer::{Encoded, SpecialTokens, Tokenizer, TokenizerError};

@@ -1,0 +1,251 @@
+//! The weights of one part of a model, by canonical names, wherever they are stored.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+use pochade_engine::{DType, TensorView};
+
+use super::gguf::{damaged, hash_bytes};
+use super::names::Cut;
+use super::table::count;
+use super::{Encoding, FileError, StoredTensor, TensorFile, TensorSource};
+
+/// The weights of one part. Dropping them gives the memory of their pages back.
+#[derive(Debug)]
+pub struct ComponentWeights {
+    origin: String,
+    files: Vec<TensorFile>,
+    entries: Vec<Entry>,
+    by_name: HashMap<String, usize>,
+    unused: Vec<String>,
+}
+
+/// What is known of one tensor without reading its values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TensorInfo<'a> {
+    /// Canonical name.
+    pub name: &'a str,
+    /// Name in the file.
+    pub stored: &'a str,
+    /// Encoding of the values.
+    pub encoding: &'a Encoding,
+    /// Dimensions, outermost first.
+    pub shape: &'a [usize],
+    /// Bytes in the file.
+    pub bytes: usize,
+}
+
+/// A canonical tensor and where it is.
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    file: usize,
+    tensor: usize,
+    shape: Vec<usize>,
+    data: Data,
+    hash: Option<u64>,
+    intact: OnceLock<bool>,
+}
+
+#[derive(Debug)]
+enum Data {
+    /// These bytes of the file.
+    Range(Range<usize>),
+    /// Values that had to be put in another order.
+    Owned(Vec<u8>),
+}
+
+/// One canonical tensor, as the name maps find it.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// Canonical name.
+    pub(super) name: String,
+    pub(super) cut: Cut,
+    /// Which file, and which tensor of it.
+    pub(super) file: usize,
+    pub(super) tensor: usize,
+    /// XXH3 of the stored bytes, where the file states it.
+    pub(super) hash: Option<u64>,
+}
+
+impl ComponentWeights {
+    /// Collects what was `found`, in that order; `unused` are the stored names that mean nothing here.
+    pub(super) fn new(
+        origin: String,
+        files: Vec<TensorFile>,
+        found: Vec<Found>,
+        unused: Vec<String>,
+    ) -> Result<Self, FileError> {
+        let mut entries = Vec::with_capacity(found.len());
+        let mut by_name = HashMap::with_capacity(found.len());
+        for found in found {
+            if by_name.insert(found.name.clone(), entries.len()).is_some() {
+                let problem = format!("two tensors are both '{}'", found.name);
+                return Err(FileError::malformed(&origin, problem));
+            }
+            let file = &files[found.file];
+            entries.push(entry(file, &file.tensors()[found.tensor], found)?);
+        }
+        Ok(Self { origin, files, entries, by_name, unused })
+    }
+
+    /// All tensors, in the order of execution.
+    pub fn tensors(&self) -> impl Iterator<Item = TensorInfo<'_>> {
+        self.entries.iter().map(|entry| {
+            let stored = self.stored(entry);
+            let bytes = match &entry.data {
+                Data::Range(range) => range.len(),
+                Data::Owned(bytes) => bytes.len(),
+            };
+            TensorInfo {
+                name: &entry.name,
+                stored: &stored.name,
+                encoding: &stored.encoding,
+                shape: &entry.shape,
+                bytes,
+            }
+        })
+    }
+
+    /// Stored names that this part of the model does not use.
+    pub fn unused(&self) -> &[String] {
+        &self.unused
+    }
+
+    /// The values of the tensor `name`, checked against its hash at the first look where the file has one.
+    ///
+    /// # Errors
+    /// When there is none, its encoding is not read here, or it is damaged.
+    pub fn view(&self, name: &str) -> Result<TensorView<'_>, FileError> {
+        let entry = self.by_name.get(name).map(|&i| &self.entries[i]);
+        let entry = entry.ok_or_else(|| FileError::MissingTensor {
+            file: self.origin.clone(),
+            tensor: name.to_owned(),
+        })?;
+        let stored = self.stored(entry);
+        let file = &self.files[entry.file];
+        let whole = file.view_of(stored)?;
+        if let Some(hash) = entry.hash
+            && !entry.intact.get_or_init(|| hash_bytes(whole.bytes()) == hash)
+        {
+            return Err(damaged(file.origin(), stored));
+        }
+        let bytes = match &entry.data {
+            Data::Range(range) => file.bytes().get(range.clone()).unwrap_or(&[]),
+            Data::Owned(bytes) => bytes,
+        };
+        TensorView::new(whole.dtype(), &entry.shape, bytes)
+            .ok_or_else(|| wrong_cut(file.origin(), stored))
+    }
+
+    fn stored(&self, entry: &Entry) -> &StoredTensor {
+        &self.files[entry.file].tensors()[entry.tensor]
+    }
+}
+
+impl TensorSource for ComponentWeights {
+    fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
+        self.view(name).ok()
+    }
+
+    fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    fn refusal(&self, name: &str) -> Option<FileError> {
+        self.by_name.contains_key(name).then(|| self.view(name).err()).flatten()
+    }
+}
+
+impl Drop for ComponentWeights {
+    fn drop(&mut self) {
+        for (i, file) in self.files.iter().enumerate() {
+            let ranges =
+                self.entries.iter().filter(|e| e.file == i).filter_map(|e| match &e.data {
+                    Data::Range(range) => Some(range.clone()),
+                    Data::Owned(_) => None,
+                });
+            let span = ranges.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
+            file.bytes().release(span.unwrap_or_default());
+        }
+    }
+}
+
+fn entry(file: &TensorFile, stored: &StoredTensor, found: Found) -> Result<Entry, FileError> {
+    let (shape, data) = match (&stored.encoding, found.cut) {
+        // What is not read cannot be cut either; it is listed as it is.
+        (Encoding::Other(_), _) | (_, Cut::Whole) => {
+            (stored.shape.clone(), Data::Range(stored.range.clone()))
+        }
+        (Encoding::Plain(dtype), cut) => {
+            let bytes = file.bytes().get(stored.range.clone()).unwrap_or(&[]);
+            cut_out(cut, *dtype, stored, bytes).ok_or_else(|| wrong_cut(file.origin(), stored))?
+        }
+    };
+    let Found { name, file, tensor, hash, .. } = found;
+    Ok(Entry { name, file, tensor, shape: squeezed(shape), data, hash, intact: OnceLock::new() })
+}
+
+/// Linear layers stored as one-dimensional convolutions, `[out, in, 1]`, are matrices.
+fn squeezed(mut shape: Vec<usize>) -> Vec<usize> {
+    if let [_, _, 1] = shape[..] {
+        shape.pop();
+    }
+    shape
+}
+
+fn wrong_cut(origin: &str, stored: &StoredTensor) -> FileError {
+    let problem = format!("tensor '{}' of {:?} cannot be split", stored.name, stored.shape);
+    FileError::malformed(origin, problem)
+}
+
+/// Shape and bytes of the part of `stored` that `cut` means, `None` where its shape does not allow it.
+fn cut_out(
+    cut: Cut,
+    dtype: DType,
+    stored: &StoredTensor,
+    bytes: &[u8],
+) -> Option<(Vec<usize>, Data)> {
+    let (&rows, inner) = stored.shape.split_first()?;
+    let row = count(inner)?.checked_mul(dtype.bytes())?;
+    match cut {
+        Cut::Whole => None,
+        Cut::Third(part) => {
+            let len = rows.is_multiple_of(3).then_some(rows / 3 * row)?;
+            let start = stored.range.start + part * len;
+            Some((with_rows(rows / 3, inner), Data::Range(start..start + len)))
+        }
+        Cut::HeadThird { part, head } => {
+            let group = 3usize.checked_mul(head)?;
+            if group == 0 || !rows.is_multiple_of(group) || row == 0 {
+                return None;
+            }
+            let heads = bytes.chunks_exact(group * row);
+            let picked = heads.flat_map(|h| &h[part * head * row..(part + 1) * head * row]);
+            Some((with_rows(rows / 3, inner), Data::Owned(picked.copied().collect())))
+        }
+        Cut::Transposed => {
+            let [rows, columns] = stored.shape[..] else { return None };
+            Some((
+                vec![columns, rows],
+                Data::Owned(transposed(bytes, rows, columns, dtype.bytes())),
+            ))
+        }
+    }
+}
+
+fn with_rows(rows: usize, inner: &[usize]) -> Vec<usize> {
+    [&[rows], inner].concat()
+}
+
+fn transposed(bytes: &[u8], rows: usize, columns: usize, size: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for column in 0..columns {
+        for row in 0..rows {
+            let at = (row * columns + column) * size;
+            out.extend_from_slice(&bytes[at..at + size]);
+        }
+    }
+    out
+}

@@ -1,0 +1,281 @@
+//! A model as a painter opens it: parts, their configs, their weights by canonical names, and the tokenizers.
+//!
+//! It is a diffusers folder, the same folder baked into the binary, or one GGUF file. Weights are opened part by part
+//! and closed when dropped, so that text encoder, UNet and decoder can take turns in memory.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::diffusers::{DiffusersFolder, EmbeddedFiles};
+use super::gguf::{Gguf, Value as Entry};
+use super::loaded::Found;
+use super::names::{self, Cut, NameMap};
+use super::{Component, ComponentWeights, Config, FileError, TensorFile};
+use crate::text::Tokenizer;
+
+/// The files of a model.
+#[derive(Debug)]
+pub struct ModelFiles {
+    store: Store,
+    /// By part: the file a config came from, for messages, and the config.
+    configs: BTreeMap<Component, (String, Value)>,
+}
+
+#[derive(Debug)]
+enum Store {
+    Folder(DiffusersFolder),
+    Gguf(Box<Gguf>),
+}
+
+impl ModelFiles {
+    /// Opens a diffusers folder or a GGUF file. Configs are read at once, weights when asked for.
+    ///
+    /// # Errors
+    /// When the path is neither, or a file contradicts itself.
+    pub fn open(path: &Path) -> Result<Self, FileError> {
+        let kind =
+            std::fs::metadata(path).map_err(|e| FileError::io(path.display(), "read", &e))?;
+        if kind.is_dir() {
+            return Self::from_folder(DiffusersFolder::open(path)?);
+        }
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        match extension.as_str() {
+            "gguf" => Self::from_gguf(Gguf::open(path)?),
+            _ => Err(not_a_model(path, &extension)),
+        }
+    }
+
+    /// Opens a diffusers folder that is part of the binary; `origin` names it in messages.
+    ///
+    /// # Errors
+    /// When a file is missing or contradicts itself.
+    pub fn embedded(origin: &str, files: EmbeddedFiles) -> Result<Self, FileError> {
+        Self::from_folder(DiffusersFolder::embedded(origin, files)?)
+    }
+
+    /// Takes a GGUF file that is open already.
+    ///
+    /// # Errors
+    /// When its configs are not JSON.
+    pub fn from_gguf(gguf: Gguf) -> Result<Self, FileError> {
+        let mut configs = BTreeMap::new();
+        let origin = gguf.tensors().origin();
+        for component in Component::ALL {
+            let key = config_key(component);
+            if let Some(value) = gguf.get(&key) {
+                let parsed = value.as_str().and_then(|text| serde_json::from_str(text).ok());
+                let config: Value = parsed.filter(Value::is_object).ok_or_else(|| {
+                    FileError::malformed(origin, format!("metadata '{key}' is not a JSON object"))
+                })?;
+                configs.insert(component, (format!("{origin}: {key}"), config));
+            }
+        }
+        if configs.is_empty() {
+            let problem = "has no 'pochade.*.config' metadata, so its architecture is not known; \
+                           convert the model it came from with pochade-quantize";
+            return Err(FileError::NotAModel { file: origin.to_owned(), problem: problem.into() });
+        }
+        Ok(Self { store: Store::Gguf(Box::new(gguf)), configs })
+    }
+
+    fn from_folder(folder: DiffusersFolder) -> Result<Self, FileError> {
+        let configs = folder.configs()?;
+        Ok(Self { store: Store::Folder(folder), configs })
+    }
+
+    /// The file or folder, for messages.
+    pub fn origin(&self) -> &str {
+        match &self.store {
+            Store::Folder(folder) => folder.origin(),
+            Store::Gguf(gguf) => gguf.tensors().origin(),
+        }
+    }
+
+    /// The class of the diffusers pipeline the model was made for, where it is known.
+    pub fn pipeline(&self) -> Option<&str> {
+        match &self.store {
+            Store::Folder(folder) => folder.pipeline(),
+            Store::Gguf(gguf) => gguf.get(PIPELINE_KEY).and_then(Entry::as_str),
+        }
+    }
+
+    /// The parts the model has, in the order they work.
+    pub fn components(&self) -> impl Iterator<Item = Component> {
+        self.configs.keys().copied()
+    }
+
+    /// Whether the model has the part.
+    pub fn has(&self, component: Component) -> bool {
+        self.configs.contains_key(&component)
+    }
+
+    /// The config of a part, as diffusers or transformers wrote it.
+    ///
+    /// # Errors
+    /// When the model has no such part.
+    pub fn config(&self, component: Component) -> Result<&Value, FileError> {
+        self.named_config(component).map(|(_, config)| config)
+    }
+
+    /// The same with the errors of a reader that knows the file's name.
+    ///
+    /// # Errors
+    /// When the model has no such part.
+    pub fn fields(&self, component: Component) -> Result<Config<'_>, FileError> {
+        self.named_config(component).map(|(file, config)| Config::new(file, config))
+    }
+
+    /// The weights of a part. Nothing is read yet but headers; dropping them gives their memory back.
+    ///
+    /// # Errors
+    /// When the model has no such part, or its files contradict themselves.
+    pub fn weights(&self, component: Component) -> Result<ComponentWeights, FileError> {
+        let fields = self.fields(component)?;
+        match &self.store {
+            Store::Folder(folder) => mapped(component, fields, folder.weights(component)?),
+            Store::Gguf(gguf) => canonical(component, fields, gguf),
+        }
+    }
+
+    /// The tokenizer of a text encoder.
+    ///
+    /// # Errors
+    /// When the model has none, or its vocabulary contradicts itself.
+    pub fn tokenizer(&self, component: Component) -> Result<Tokenizer, FileError> {
+        let missing = || self.missing(&format!("tokenizer for {component}"));
+        let name = component.tokenizer().ok_or_else(missing)?;
+        match &self.store {
+            Store::Folder(folder) => folder.tokenizer(name),
+            Store::Gguf(gguf) => gguf_tokenizer(gguf, name).unwrap_or_else(|| Err(missing())),
+        }
+    }
+
+    /// The SHA-256 of the model in hexadecimal: that of the GGUF file, or of what `sha256sum` prints for the files of
+    /// the folder in the order of their names. Reads everything.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn sha256(&self) -> Result<String, FileError> {
+        match &self.store {
+            Store::Folder(folder) => folder.sha256().map(|digest| super::hex(&digest)),
+            Store::Gguf(gguf) => Ok(super::hex(&Sha256::digest(&**gguf.tensors().bytes()))),
+        }
+    }
+
+    /// The first ten digits of [`ModelFiles::sha256`], the "Model hash" of picture metadata.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn short_hash(&self) -> Result<String, FileError> {
+        self.sha256().map(|digest| digest[..10].to_owned())
+    }
+
+    fn named_config(&self, component: Component) -> Result<&(String, Value), FileError> {
+        self.configs.get(&component).ok_or_else(|| self.missing(component.name()))
+    }
+
+    fn missing(&self, part: &str) -> FileError {
+        FileError::MissingPart { file: self.origin().to_owned(), part: part.to_owned() }
+    }
+}
+
+/// Metadata of the pipeline's class.
+pub(super) const PIPELINE_KEY: &str = "pochade.pipeline";
+
+/// Metadata of a part's config.
+pub(super) fn config_key(component: Component) -> String {
+    format!("pochade.{component}.config")
+}
+
+fn not_a_model(path: &Path, extension: &str) -> FileError {
+    let what = match extension {
+        "safetensors" => "a single safetensors file has no configs, so it is not read",
+        "ckpt" | "pt" | "pth" | "bin" => "pickled checkpoints are not read",
+        _ => "this is not a model",
+    };
+    let problem =
+        format!("{what}; a model is a diffusers folder with model_index.json, or a .gguf file");
+    FileError::NotAModel { file: path.display().to_string(), problem }
+}
+
+/// The canonical tensors of files that use diffusers' and transformers' names, in the order of execution.
+fn mapped(
+    component: Component,
+    fields: Config<'_>,
+    files: Vec<TensorFile>,
+) -> Result<ComponentWeights, FileError> {
+    let map = name_map(component, fields)?;
+    let (mut found, mut unused) = (Vec::new(), Vec::new());
+    for (file, tensors) in files.iter().enumerate() {
+        for (tensor, stored) in tensors.tensors().iter().enumerate() {
+            let names = canonical_names(component, &map, &stored.name);
+            if names.is_empty() {
+                unused.push(stored.name.clone());
+            }
+            let place = |(name, cut)| Found { name, cut, file, tensor, hash: None };
+            found.extend(names.into_iter().map(place));
+        }
+    }
+    found.sort_by_cached_key(|found| (map.rank(&found.name), found.name.clone()));
+    let origin = files.first().map_or_else(String::new, |file| file.origin().to_owned());
+    ComponentWeights::new(origin, files, found, unused)
+}
+
+/// The map of a part's names, built from its config.
+fn name_map(component: Component, fields: Config<'_>) -> Result<NameMap, FileError> {
+    match component {
+        Component::Unet => names::unet(fields),
+        Component::Autoencoder => names::autoencoder(fields),
+        Component::TextEncoder | Component::TextEncoder2 => names::clip(fields),
+        Component::Scheduler => Ok(NameMap::default()),
+    }
+}
+
+fn canonical_names(component: Component, map: &NameMap, stored: &str) -> Vec<(String, Cut)> {
+    if let Some(name) = map.canonical(stored) {
+        return vec![(name, Cut::Whole)];
+    }
+    match component {
+        Component::TextEncoder | Component::TextEncoder2 => names::open_clip(stored),
+        _ => Vec::new(),
+    }
+}
+
+/// The tensors of one part of a GGUF file, whose names are canonical behind the part's prefix.
+fn canonical(
+    component: Component,
+    fields: Config<'_>,
+    gguf: &Gguf,
+) -> Result<ComponentWeights, FileError> {
+    let file = gguf.tensors().clone();
+    let mut found = Vec::new();
+    for (tensor, stored) in file.tensors().iter().enumerate() {
+        let Some(name) = stored.name.strip_prefix(component.prefix()) else { continue };
+        let head = fields.count("attention_head_dim").unwrap_or(0);
+        let names = match names::fused_qkv(name, head) {
+            Some(parts) if component == Component::Unet => parts.to_vec(),
+            _ => vec![(name.to_owned(), Cut::Whole)],
+        };
+        let place = |(name, cut)| Found { name, cut, file: 0, tensor, hash: gguf.hash(tensor) };
+        found.extend(names.into_iter().map(place));
+    }
+    ComponentWeights::new(file.origin().to_owned(), vec![file], found, Vec::new())
+}
+
+/// The tokenizer `name` of a GGUF file; the second one shares the first one's vocabulary where it has none.
+fn gguf_tokenizer(gguf: &Gguf, name: &str) -> Option<Result<Tokenizer, FileError>> {
+    let strings = |part: &str| {
+        let own = gguf.get(&format!("pochade.{name}.{part}"));
+        let list = own.or_else(|| gguf.get(&format!("pochade.tokenizer.{part}")))?.as_array()?;
+        list.iter().map(Entry::as_str).collect::<Option<Vec<_>>>()
+    };
+    let config = gguf.get(&format!("pochade.{name}.config"))?.as_str()?;
+    let config: Value = serde_json::from_str(config).ok()?;
+    let tokens = strings("tokens")?.into_iter().map(str::to_owned).collect();
+    let tokenizer = Tokenizer::from_lists(tokens, &strings("merges")?, Some(&config));
+    let origin = gguf.tensors().origin();
+    Some(tokenizer.map_err(|e| FileError::malformed(origin, format!("{name} {e}"))))
+}

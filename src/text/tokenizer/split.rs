@@ -1,0 +1,78 @@
+//! CLIP's splitting pattern, as a scanner:
+//! `<|startoftext|>`, `<|endoftext|>`, `'s 't 're 've 'm 'll 'd`, `\p{L}+`, `\p{N}`, `[^\s\p{L}\p{N}]+`.
+
+use std::ops::Range;
+
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+
+/// What is taken whole before anything else is tried.
+const LITERALS: [&str; 9] =
+    ["<|startoftext|>", "<|endoftext|>", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Space,
+    Letter,
+    Digit,
+    Other,
+}
+
+/// The classes are Unicode general categories: `char::is_alphabetic` would also count vowel signs and circled letters.
+fn class(c: char) -> Class {
+    if c.is_whitespace() {
+        return Class::Space;
+    }
+    match c.general_category_group() {
+        GeneralCategoryGroup::Letter => Class::Letter,
+        GeneralCategoryGroup::Number => Class::Digit,
+        _ => Class::Other,
+    }
+}
+
+/// The pieces of a cleaned text, as ranges of bytes; white space belongs to none.
+pub(super) fn pieces(text: &str) -> impl Iterator<Item = Range<usize>> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let blank = text[at..].find(|c| class(c) != Class::Space)?;
+        let start = at + blank;
+        at = start + piece_len(&text[start..]);
+        Some(start..at)
+    })
+}
+
+/// Bytes of the piece that `text`, which does not begin with white space, begins with.
+fn piece_len(text: &str) -> usize {
+    if let Some(literal) = LITERALS.iter().find(|literal| text.starts_with(**literal)) {
+        return literal.len();
+    }
+    let Some(first) = text.chars().next() else { return 0 };
+    let kind = class(first);
+    if kind == Class::Digit {
+        return first.len_utf8();
+    }
+    text.find(|c| class(c) != kind).unwrap_or(text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(text: &str) -> Vec<&str> {
+        pieces(text).map(|range| &text[range]).collect()
+    }
+
+    #[test]
+    fn words_digits_and_signs_are_apart() {
+        assert_eq!(split(" it's 42nd,  no?! "), ["it", "'s", "4", "2", "nd", ",", "no", "?!"]);
+    }
+
+    #[test]
+    fn a_contraction_is_one_only_where_a_piece_begins() {
+        assert_eq!(split("''s 'sun"), ["''", "s", "'s", "un"]);
+    }
+
+    #[test]
+    fn vowel_signs_are_not_letters() {
+        assert_eq!(split("कि"), ["क", "ि"]);
+    }
+}
