@@ -60,6 +60,10 @@ impl Fixture {
         numbers(&self.json["outputs"][name]["values"])
     }
 
+    pub fn flag(&self, field: &str) -> bool {
+        self.json[field].as_bool().unwrap()
+    }
+
     pub fn number(&self, field: &str) -> f64 {
         self.json[field].as_f64().unwrap()
     }

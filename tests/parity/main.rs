@@ -2,12 +2,13 @@
 //! both sides.
 
 mod fixture;
+mod full_size;
 
 use fixture::{Fixture, NETWORK, SINUSOID, assert_close, run};
 use pochade::files::{Weights, names};
 use pochade::nets::{
     Autoencoder, AutoencoderConfig, ClipText, ClipTextConfig, Conditioning, ContextLayer, Halves,
-    Sinusoid, UNet, UNetConfig, UNetExtent, guidance_embedding, size_vector,
+    Resample, Sinusoid, UNet, UNetConfig, UNetExtent, guidance_embedding, size_vector,
 };
 use pochade_engine::{Graph, Rate, Shape, Value};
 
@@ -17,7 +18,10 @@ type Given = Vec<(Value, Vec<f32>)>;
 fn check_unet(name: &str) {
     let fixture = Fixture::open(name);
     let weights = fixture.weights(names::unet);
-    let config = UNetConfig::from_diffusers(fixture.config()).unwrap();
+    let mut config = UNetConfig::from_diffusers(fixture.config()).unwrap();
+    if fixture.flag("pool") {
+        config.resample = Resample::Pool;
+    }
     let unet = UNet::load(&Weights::new(&weights), &config).unwrap();
     let [batch, height, width, tokens] = fixture.extent();
     let extent = UNetExtent { batch, height, width, tokens };
@@ -145,7 +149,7 @@ macro_rules! parity {
 
 parity!(check_unet:
     unet_sd1 unet_sd2 unet_sdxl unet_inpainting unet_guidance_embedded unet_pooled_text
-    unet_no_attention_in_the_middle unet_unconditional unet_class unet_scale_shift);
+    unet_no_attention_in_the_middle unet_unconditional unet_class unet_scale_shift unet_concat);
 parity!(check_autoencoder:
     autoencoder_kl autoencoder_kl_without_quant_conv autoencoder_vq autoencoder_tiny);
 parity!(check_text_encoder: clip open_clip);
