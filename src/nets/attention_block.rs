@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use pochade_engine::{Filter, Graph, Mask, Norm, TensorView, Value};
+use pochade_engine::{Filter, Graph, Mask, Norm, Value};
 
 use crate::files::{FileError, Weights};
 
@@ -30,18 +30,14 @@ pub(crate) struct AttentionBlock {
 }
 
 impl AttentionBlock {
-    /// Reads the projections as `q`, `k`, `v`, or fused as latent diffusion's UNet stores them in
-    /// `qkv`.
     pub fn load(w: &Weights<'_>, size: AttentionSize) -> Result<Self, FileError> {
-        let c = size.channels;
-        let qkv = if w.contains("qkv.weight") {
-            split_qkv(&w.at("qkv"), c, size.heads)?
-        } else {
-            [w.at("q").linear(c, c)?, w.at("k").linear(c, c)?, w.at("v").linear(c, c)?]
-        };
-        let all: Vec<usize> = (0..c).collect();
-        let proj_out = pick_rows(&w.at("proj_out"), [c, c], &all)?;
-        Ok(Self { size, norm: w.at("norm").norm(c)?, qkv, proj_out })
+        let square = |name| w.at(name).linear(size.channels, size.channels);
+        Ok(Self {
+            size,
+            norm: w.at("norm").norm(size.channels)?,
+            qkv: [square("q")?, square("k")?, square("v")?],
+            proj_out: square("proj_out")?,
+        })
     }
 
     /// `[n, h, w, c] -> [n, h, w, c]`.
@@ -55,50 +51,4 @@ impl AttentionBlock {
         let h = g.view(h, shape);
         g.add(h, x)
     }
-}
-
-/// Splits the fused projection `[3c, c, 1]` of QKVAttentionLegacy, whose rows go head by head: the
-/// head's queries, then its keys, then its values.
-fn split_qkv(w: &Weights<'_>, c: usize, heads: usize) -> Result<[Arc<Filter>; 3], FileError> {
-    // Heads that do not divide the channels are the graph's error; here they must only not lead out
-    // of the matrix.
-    let size = if heads > 0 && c.is_multiple_of(heads) { c / heads } else { c };
-    let part = |part: usize| {
-        let rows = (0..c).map(|row| (row / size * 3 + part) * size + row % size);
-        pick_rows(w, [3 * c, c], &rows.collect::<Vec<_>>())
-    };
-    Ok([part(0)?, part(1)?, part(2)?])
-}
-
-/// Packs some rows of the matrix here: `weight: [rows, columns]` with or without trailing ones,
-/// `bias: [rows]`.
-fn pick_rows(
-    w: &Weights<'_>,
-    [rows, columns]: [usize; 2],
-    picked: &[usize],
-) -> Result<Arc<Filter>, FileError> {
-    let weight = w.tensor("weight")?;
-    let trailing = weight.shape().strip_prefix(&[rows, columns]);
-    if !trailing.is_some_and(|rest| rest.len() <= 2 && rest.iter().all(|&d| d == 1)) {
-        w.shaped("weight", &[rows, columns, 1])?;
-    }
-    let bias = w.contains("bias").then(|| w.shaped("bias", &[rows])).transpose()?;
-    let (weight_rows, bias_rows) = (
-        gather(&weight, columns, picked),
-        bias.map(|bias| (bias.dtype(), gather(&bias, 1, picked))),
-    );
-    let shape = [picked.len(), columns];
-    let bias = bias_rows.as_ref().and_then(|(d, bytes)| TensorView::new(*d, &shape[..1], bytes));
-    let weight = TensorView::new(weight.dtype(), &shape, &weight_rows);
-    match weight.map(|weight| Filter::linear(&weight, bias.as_ref())) {
-        Some(Ok(filter)) => Ok(Arc::new(filter)),
-        // Cannot happen with rows gathered for this shape; the loader's own message serves.
-        Some(Err(_)) | None => w.linear(rows, columns),
-    }
-}
-
-/// The bytes of some rows of a tensor of `columns` columns.
-fn gather(tensor: &TensorView<'_>, columns: usize, picked: &[usize]) -> Vec<u8> {
-    let len = columns * tensor.dtype().bytes();
-    picked.iter().flat_map(|row| &tensor.bytes()[row * len..][..len]).copied().collect()
 }

@@ -13,7 +13,6 @@ mod autoencoder_vq;
 mod clip_text;
 mod conditioning;
 mod config;
-mod exact;
 mod resblock;
 mod spatial_transformer;
 mod table;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use pochade_engine::{Filter, Graph, Value};
 
-use super::exact;
 use crate::files::{FileError, Weights};
 
 /// The sinusoidal embedding of one number.
@@ -28,7 +27,7 @@ impl Sinusoid {
     /// Angles are rounded to f32 where diffusers rounds them, so that both agree at high timesteps.
     pub fn embed(&self, t: f32) -> Vec<f32> {
         let half = self.width / 2;
-        let waves = (0..half).map(|i| exact::sin_cos(f64::from(t * self.frequency(i))));
+        let waves = (0..half).map(|i| libm::sincos(f64::from(t * self.frequency(i))));
         let (sin, cos): (Vec<f32>, Vec<f32>) =
             waves.map(|(sin, cos)| (sin as f32, cos as f32)).unzip();
         let mut embedding = if self.cos_first { [cos, sin].concat() } else { [sin, cos].concat() };
@@ -38,8 +37,8 @@ impl Sinusoid {
 
     /// `10000^(-i / (half - shift))`.
     fn frequency(&self, i: usize) -> f32 {
-        let exponent = -(MAX_PERIOD.ln() as f32) * i as f32;
-        exact::exp(f64::from(exponent / ((self.width / 2) as f32 - self.freq_shift))) as f32
+        let exponent = -(libm::log(MAX_PERIOD) as f32) * i as f32;
+        libm::exp(f64::from(exponent / ((self.width / 2) as f32 - self.freq_shift))) as f32
     }
 }
 

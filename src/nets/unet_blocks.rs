@@ -96,8 +96,9 @@ impl<'a> Stack<'a> {
         let c = self.channels;
         Ok(Block(match self.config.middle {
             Middle::Absent => Vec::new(),
+            // The numbers between are left to the attention that is not there.
             Middle::ResBlocks(count) => (0..count)
-                .map(|i| self.res_block(&w.at(i), c, Resize::Keep))
+                .map(|i| self.res_block(&w.at(2 * i), c, Resize::Keep))
                 .collect::<Result<_, _>>()?,
             Middle::WithAttention(attention) => vec![
                 self.res_block(&w.at(0), c, Resize::Keep)?,
