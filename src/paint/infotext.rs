@@ -217,9 +217,8 @@ mod tests {
             prompt in lines(), negative in lines(), seed in any::<u64>(), steps in 1usize..1000,
             guidance in 0f32..20.0, model in "[a-z][a-zé:,\"\\\\ \n波]{0,12}[a-z]",
         ) {
-            let model_hash = None;
-            let request =
-                Resolved { prompt, negative, seed, steps, guidance, model, model_hash, ..resolved() };
+            let other = Resolved { model_hash: None, ..resolved() };
+            let request = Resolved { prompt, negative, seed, steps, guidance, model, ..other };
             let written = Infotext::of(&request);
             prop_assert_eq!(Infotext::parse(&written.to_string()), written);
         }

@@ -35,10 +35,8 @@ impl Protocol {
         }
         // Inside a multiplexer the outer terminal's variables may still be set.
         let multiplexed = set("TMUX").is_some() || term.starts_with("screen");
-        if !multiplexed {
-            if let Some(protocol) = inline(&term, &set) {
-                return Some(protocol);
-            }
+        if let Some(protocol) = inline(&term, &set).filter(|_| !multiplexed) {
+            return Some(protocol);
         }
         match set("COLORTERM").as_deref() {
             Some("truecolor" | "24bit") => Some(Self::TrueColour),

@@ -1,13 +1,10 @@
-//! Writing a file so that it is there whole or not at all, whenever the power goes.
-//!
-//! The bytes go to a hidden file in the same folder and are flushed to the disk; then the name is
-//! moved, which is one operation of the file system; then the folder is flushed.
+//! Writing a finished picture: whole or not at all, and with an error that says what to do.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fmt;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::{fmt, process};
+
+use crate::files::NewFile;
 
 /// Why a file could not be written.
 #[derive(Debug)]
@@ -42,7 +39,7 @@ impl std::error::Error for WriteError {
 /// # Errors
 /// When the folder cannot be written to or the disk is full; an old file is then as it was.
 pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    written(path, bytes, |temporary| fs::rename(temporary, path))
+    written(path, bytes, NewFile::commit)
 }
 
 /// Writes the file unless there is one of that name.
@@ -51,68 +48,26 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
 /// When there is one ([`io::ErrorKind::AlreadyExists`]), the folder cannot be written to or the
 /// disk is full.
 pub fn create(path: &Path, bytes: &[u8]) -> Result<(), WriteError> {
-    written(path, bytes, |temporary| move_to_free_name(temporary, path))
+    written(path, bytes, NewFile::commit_new)
 }
 
 fn written(
     path: &Path,
     bytes: &[u8],
-    place: impl FnOnce(&Path) -> io::Result<()>,
+    commit: impl FnOnce(NewFile) -> io::Result<()>,
 ) -> Result<(), WriteError> {
-    let temporary = temporary_beside(path);
-    let result = write_through(&temporary, bytes)
-        .and_then(|()| place(&temporary))
-        .and_then(|()| flush_folder(path));
-    if result.is_err() {
-        // The file may not even have come into being; the first error is the one to tell.
-        let _ = fs::remove_file(&temporary);
-    }
-    result.map_err(|source| WriteError { path: path.to_owned(), source })
-}
-
-/// A hidden name in the same folder, of this process.
-fn temporary_beside(path: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}.tmp", process::id()));
-    path.with_file_name(name)
-}
-
-fn write_through(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
-}
-
-/// A hard link fails where the name is taken, in one operation. Card and stick file systems have
-/// no hard links; there another program could take the name between the question and the move.
-fn move_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
-    match fs::hard_link(from, to) {
-        Ok(()) => fs::remove_file(from),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
-        Err(_) if to.try_exists()? => Err(io::ErrorKind::AlreadyExists.into()),
-        Err(_) => fs::rename(from, to),
-    }
-}
-
-#[cfg(unix)]
-fn flush_folder(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
+    let write = || {
+        let mut file = NewFile::create(path)?;
+        file.write_all(bytes)?;
+        commit(file)
     };
-    File::open(folder)?.sync_all()
-}
-
-/// Other systems cannot open a folder, nor need to.
-#[cfg(not(unix))]
-fn flush_folder(_path: &Path) -> io::Result<()> {
-    Ok(())
+    write().map_err(|source| WriteError { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn names(folder: &Path) -> Vec<String> {
         let name =
