@@ -1,5 +1,5 @@
-//! Files that lie: cut short, with flipped bits, with lengths beyond all memory. Never a panic, always an error or a
-//! value. The bodies are those of the fuzz targets.
+//! Files that lie: cut short, with flipped bits, with lengths beyond all memory. Never a panic,
+//! always an error or a value. The bodies are those of the fuzz targets.
 #![allow(clippy::unwrap_used)] // A fixture that cannot be read is a failed test.
 
 #[path = "../fuzz/src/bodies.rs"]
@@ -37,9 +37,9 @@ fn model_gguf() -> (Vec<u8>, usize) {
 }
 
 type Body = fn(&[u8]) -> Result<(), FileError>;
+type Make = fn() -> Vec<u8>;
 
-const FORMATS: [(Body, fn() -> Vec<u8>); 2] =
-    [(bodies::safetensors, safetensors), (bodies::gguf, gguf)];
+const FORMATS: [(Body, Make); 2] = [(bodies::safetensors, safetensors), (bodies::gguf, gguf)];
 
 #[test]
 fn a_safetensors_file_cut_anywhere_is_an_error() {
@@ -107,7 +107,8 @@ fn the_message_says_what_is_wrong() {
         (r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, "not valid"),
         (r#"[]"#, "an object of tensors"),
         (
-            r#"{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#,
+            r#"{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},
+                "a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#,
             "listed twice",
         ),
     ];
@@ -200,7 +201,8 @@ proptest! {
     fn mutated_vocabularies_are_errors_or_tokenizers(edits in edits(), prompt in any::<String>()) {
         let folder = fixtures().join("tiny/tokenizer");
         let read = |name: &str| fs::read(folder.join(name)).unwrap();
-        let whole = [&read("vocab.json")[..], &[0], &read("merges.txt"), &[0], prompt.as_bytes()].concat();
+        let (vocab, merges) = (read("vocab.json"), read("merges.txt"));
+        let whole = [&vocab[..], &[0], &merges, &[0], prompt.as_bytes()].concat();
         bodies::tokenizer(&whole);
         bodies::tokenizer(&mutated(whole, edits));
     }

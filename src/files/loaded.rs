@@ -70,7 +70,8 @@ pub(super) struct Found {
 }
 
 impl ComponentWeights {
-    /// Collects what was `found`, in that order; `unused` are the stored names that mean nothing here.
+    /// Collects what was `found`, in that order; `unused` are the stored names that mean nothing
+    /// here.
     pub(super) fn new(
         origin: String,
         files: Vec<TensorFile>,
@@ -113,7 +114,8 @@ impl ComponentWeights {
         &self.unused
     }
 
-    /// The values of the tensor `name`, checked against its hash at the first look where the file has one.
+    /// The values of the tensor `name`, checked against its hash at the first look where the file
+    /// has one.
     ///
     /// # Errors
     /// When there is none, its encoding is not read here, or it is damaged.
@@ -200,7 +202,8 @@ fn wrong_cut(origin: &str, stored: &StoredTensor) -> FileError {
     FileError::malformed(origin, problem)
 }
 
-/// Shape and bytes of the part of `stored` that `cut` means, `None` where its shape does not allow it.
+/// Shape and bytes of the part of `stored` that `cut` means, `None` where its shape does not allow
+/// it.
 fn cut_out(
     cut: Cut,
     dtype: DType,

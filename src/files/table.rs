@@ -13,7 +13,8 @@ use super::{FileBytes, FileError, TensorSource};
 pub enum Encoding {
     /// One that is read here.
     Plain(DType),
-    /// Any other, by the file's name for it. Such a tensor is listed; asking for its values is an error.
+    /// Any other, by the file's name for it. Such a tensor is listed; asking for its values is an
+    /// error.
     Other(String),
 }
 
@@ -51,7 +52,8 @@ impl StoredTensor {
     }
 }
 
-/// A file of named tensors, whatever its format. Every range has been checked to lie inside the bytes.
+/// A file of named tensors, whatever its format. Every range has been checked to lie inside the
+/// bytes.
 #[derive(Clone, Debug)]
 pub struct TensorFile {
     origin: String,
@@ -64,7 +66,8 @@ impl TensorFile {
     /// Takes the tensors a reader has found in `bytes`.
     ///
     /// # Errors
-    /// When a name occurs twice, a range reaches past the end, or a length disagrees with encoding and shape.
+    /// When a name occurs twice, a range reaches past the end, or a length disagrees with encoding
+    /// and shape.
     pub(super) fn new(
         origin: &str,
         bytes: FileBytes,
@@ -154,7 +157,7 @@ fn check_extent(tensor: &StoredTensor, len: usize) -> Result<(), String> {
     let Range { start, end } = tensor.range;
     if start > end || end > len {
         return Err(format!(
-            "claims bytes {start} to {end} of a file of {len} bytes; the file is cut short or damaged"
+            "claims bytes {start} to {end} of a file of {len}; it is cut short or damaged"
         ));
     }
     let values = count(&tensor.shape).ok_or("has a shape whose product overflows")?;

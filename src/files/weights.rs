@@ -1,7 +1,9 @@
-//! Where a network finds its weights: a source of named tensors, and a cursor that walks it by canonical names.
+//! Where a network finds its weights: a source of named tensors, and a cursor that walks it by
+//! canonical names.
 //!
-//! Canonical names are those of the latent diffusion checkpoints (`input_blocks.1.0.in_layers.2.weight`). A source that
-//! stores other names (diffusers') translates on lookup; the networks never know.
+//! Canonical names are those of the latent diffusion checkpoints
+//! (`input_blocks.1.0.in_layers.2.weight`). A source that stores other names (diffusers')
+//! translates on lookup; the networks never know.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,7 +20,8 @@ pub trait TensorSource: fmt::Debug + Send + Sync {
     /// The file or folder, for messages.
     fn origin(&self) -> &str;
 
-    /// Why a tensor that is stored under this name cannot be read, for sources that list more than they read.
+    /// Why a tensor that is stored under this name cannot be read, for sources that list more than
+    /// they read.
     fn refusal(&self, _name: &str) -> Option<FileError> {
         None
     }
@@ -74,7 +77,8 @@ impl<'a> Weights<'a> {
         Err(self.wrong_shape(name, format!("{:?}", tensor.shape()), format!("{shape:?}")))
     }
 
-    /// The convolution here: `weight: [outputs, channels, kernel, kernel]`, `bias: [outputs]` where the file has one.
+    /// The convolution here: `weight: [outputs, channels, kernel, kernel]`, `bias: [outputs]` where
+    /// the file has one.
     ///
     /// # Errors
     /// When the weight is missing or has another shape.
@@ -88,7 +92,8 @@ impl<'a> Weights<'a> {
         self.filter(Filter::conv(&weight, self.bias(outputs)?.as_ref()))
     }
 
-    /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones), `bias` where the file has one.
+    /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones), `bias`
+    /// where the file has one.
     ///
     /// # Errors
     /// When the weight is missing or has another shape.
