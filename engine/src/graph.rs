@@ -8,6 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::ops::MAX_TAPS;
 use crate::tensor::Shape;
 use crate::weights::{Codebook, Filter, Norm};
 
@@ -230,8 +231,9 @@ impl Graph {
         self.check(s.c == filter.channels(), || {
             format!("a convolution of {} channels was given {}", filter.channels(), s.c)
         });
-        let up = if spec.upsample { 2 } else { 1 };
         let (kh, kw) = filter.kernel();
+        self.check(kh * kw <= MAX_TAPS, || format!("a kernel of {kh} x {kw}"));
+        let up = if spec.upsample { 2 } else { 1 };
         let p = spec.padding;
         let h = self.conv_extent(s.h * up + p.top + p.bottom, kh, spec.stride);
         let w = self.conv_extent(s.w * up + p.left + p.right, kw, spec.stride);

@@ -3,12 +3,26 @@
 //! Model code builds a [`Graph`] once per set of shapes. [`Plan::new`] fuses it and gives every intermediate a place in one
 //! arena, so that the memory is known before the first multiplication. A [`Session`] owns that arena and replays the plan.
 
+mod aligned;
+mod arena;
+mod fuse;
 pub mod graph;
+mod isa;
+mod kernels;
 pub mod mapped;
+mod ops;
+mod plan;
+mod pool;
+mod session;
+mod simd;
 pub mod tensor;
 pub mod weights;
 
 pub use graph::{ConvSpec, Graph, GraphError, Mask, Padding, Pointwise, Rate, Value};
+pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use mapped::MappedFile;
+pub use plan::Plan;
+pub use pool::Pool;
+pub use session::{Engine, Session};
 pub use tensor::{DType, Shape, TensorView};
 pub use weights::{Codebook, Filter, Norm, WeightError};

@@ -8,6 +8,7 @@
 
 use std::fmt;
 
+use crate::aligned::Aligned;
 use crate::tensor::{DType, TensorView};
 
 /// Outputs per panel, on every instruction set.
@@ -35,8 +36,8 @@ fn expect_shape(what: &str, found: &[usize], want: &[usize]) -> Result<(), Weigh
 /// The panels of a filter, in the encoding they are kept in.
 #[derive(Clone, Debug)]
 pub(crate) enum Panels {
-    F32(Vec<f32>),
-    F16(Vec<u16>),
+    F32(Aligned<f32>),
+    F16(Aligned<u16>),
 }
 
 /// A convolution's or linear layer's weights and bias.
@@ -99,8 +100,8 @@ impl Filter {
         };
         let len = n.next_multiple_of(LANES) * taps * c;
         let mut panels = match weight.dtype() {
-            DType::F16 => Panels::F16(vec![0; len]),
-            DType::F32 | DType::BF16 => Panels::F32(vec![0.0; len]),
+            DType::F16 => Panels::F16(Aligned::zeros(len)),
+            DType::F32 | DType::BF16 => Panels::F32(Aligned::zeros(len)),
         };
         let mut row = vec![0.0; c * taps];
         for o in 0..n {
@@ -117,6 +118,23 @@ impl Filter {
             }
         }
         Ok(Self { panels, bias, outputs: n, channels: c, kernel: (kh, kw) })
+    }
+
+    /// A filter of a weight's shape and encoding without its values: enough to plan, not to run.
+    ///
+    /// # Errors
+    /// When `weight` is neither a matrix nor a filter.
+    pub fn hollow(weight: &TensorView<'_>, bias: bool) -> Result<Self, WeightError> {
+        let (outputs, channels, kernel) = match *weight.shape() {
+            [n, k] => (n, k, (1, 1)),
+            [n, c, kh, kw] => (n, c, (kh, kw)),
+            _ => return Err(WeightError(format!("a filter is needed, not {:?}", weight.shape()))),
+        };
+        let panels = match weight.dtype() {
+            DType::F16 => Panels::F16(Aligned::zeros(0)),
+            DType::F32 | DType::BF16 => Panels::F32(Aligned::zeros(0)),
+        };
+        Ok(Self { panels, bias: bias.then(Vec::new), outputs, channels, kernel })
     }
 
     /// Output channels.
@@ -141,11 +159,12 @@ impl Filter {
 
     /// Bytes held by panels and bias.
     pub fn bytes(&self) -> usize {
-        let panels = match &self.panels {
-            Panels::F32(p) => p.len() * 4,
-            Panels::F16(p) => p.len() * 2,
+        let lanes = self.outputs.next_multiple_of(LANES);
+        let value = match &self.panels {
+            Panels::F32(_) => 4,
+            Panels::F16(_) => 2,
         };
-        panels + self.bias.as_ref().map_or(0, |b| b.len() * 4)
+        lanes * (self.depth() * value + if self.bias.is_some() { 4 } else { 0 })
     }
 }
 

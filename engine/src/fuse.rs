@@ -1,0 +1,174 @@
+//! From a graph to a list of steps: views disappear, pointwise work joins the operation before it.
+//!
+//! A convolution or linear layer takes along what follows it while no one else reads its result: a vector per batch
+//! element (the time embedding), a pointwise function, a residual sum. A group norm takes along a SiLU. Fusing changes
+//! no bit: the same operations happen in the same order on each value, only without a trip through memory.
+
+use crate::graph::{Epilogue, Graph, Node, Op, Pointwise, Rate, Value};
+use crate::tensor::Shape;
+
+/// A value as a step reads it: the node that produces it, seen under a shape.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operand {
+    pub value: Value,
+    pub shape: Shape,
+}
+
+/// A node that is computed, with views resolved.
+#[derive(Clone, Debug)]
+pub(crate) struct Fused {
+    /// The value it defines.
+    pub value: Value,
+    pub op: Op,
+    pub inputs: Vec<Operand>,
+    pub shape: Shape,
+    pub rate: Rate,
+}
+
+/// Fuses `graph`; the result is in an order in which every step's inputs come before it.
+pub(crate) fn fuse(graph: &Graph) -> Vec<Fused> {
+    let mut fuser = Fuser::new(graph);
+    for (index, node) in graph.nodes.iter().enumerate() {
+        fuser.visit(Value(index as u32), node);
+    }
+    fuser.finish()
+}
+
+/// The value that a chain of views shows.
+pub(crate) fn resolve(graph: &Graph, mut value: Value) -> Value {
+    while let Node { op: Op::View, inputs, .. } = &graph.nodes[value.index()] {
+        value = inputs[0];
+    }
+    value
+}
+
+/// Makes a node's work part of the operation before it, if that can take it.
+type Change = fn(&mut Op, &Node) -> bool;
+
+struct Fuser<'a> {
+    graph: &'a Graph,
+    /// How often each value is read, views seen through, outputs counted.
+    uses: Vec<usize>,
+    /// Where each value now comes from: a fused node defines the last value it swallowed.
+    steps: Vec<Option<Fused>>,
+}
+
+impl<'a> Fuser<'a> {
+    fn new(graph: &'a Graph) -> Self {
+        let mut uses = vec![0; graph.nodes.len()];
+        let read = graph.nodes.iter().filter(|n| !matches!(n.op, Op::View)).flat_map(|n| &n.inputs);
+        for &value in read.chain(&graph.outputs) {
+            uses[resolve(graph, value).index()] += 1;
+        }
+        Self { graph, uses, steps: vec![None; graph.nodes.len()] }
+    }
+
+    fn visit(&mut self, value: Value, node: &Node) {
+        if matches!(node.op, Op::View) {
+            return;
+        }
+        if let Some(fused) = self.absorb(value, node) {
+            self.steps[value.index()] = Some(fused);
+            return;
+        }
+        let inputs: Vec<_> = node.inputs.iter().map(|&i| self.operand(i)).collect();
+        let rate = match node.op {
+            Op::Input { rate } => rate,
+            _ => self.rate(&inputs),
+        };
+        let op = node.op.clone();
+        self.steps[value.index()] = Some(Fused { value, op, inputs, shape: node.shape, rate });
+    }
+
+    fn operand(&self, value: Value) -> Operand {
+        Operand { value: resolve(self.graph, value), shape: self.graph.shape(value) }
+    }
+
+    /// The slowest rate at which all of `inputs` are known.
+    fn rate(&self, inputs: &[Operand]) -> Rate {
+        let rates = inputs.iter().filter_map(|i| self.steps[i.value.index()].as_ref());
+        rates.map(|s| s.rate).max().unwrap_or(Rate::Setup)
+    }
+
+    /// Tries to make `node` a part of the step that computes one of its inputs.
+    fn absorb(&mut self, value: Value, node: &Node) -> Option<Fused> {
+        let (from, extra, change): (usize, Option<Value>, Change) = match node.op {
+            Op::Pointwise(_) => (0, None, take_pointwise),
+            Op::AddVector => (0, Some(node.inputs[1]), take_vector),
+            Op::Add => {
+                let from = self.later_product(node)?;
+                (from, Some(node.inputs[1 - from]), take_residual)
+            }
+            _ => return None,
+        };
+        let source = resolve(self.graph, node.inputs[from]);
+        if self.uses[source.index()] != 1 {
+            return None;
+        }
+        let mut fused = self.steps[source.index()].clone()?;
+        if !change(&mut fused.op, node) {
+            return None;
+        }
+        self.steps[source.index()] = None;
+        fused.inputs.extend(extra.map(|e| self.operand(e)));
+        fused.rate = self.rate(&fused.inputs);
+        fused.value = value;
+        // A product keeps its own view of positions per batch element: the vector is spread by it.
+        Some(fused)
+    }
+
+    /// Which summand can take the other one along: a matrix product that no one else reads, the later one if both can.
+    fn later_product(&self, node: &Node) -> Option<usize> {
+        let sources = [0, 1].map(|i| resolve(self.graph, node.inputs[i]));
+        let can = |i: usize| {
+            let step = self.steps[sources[i].index()].as_ref();
+            let product = step.is_some_and(|s| matches!(s.op, Op::Conv { .. }));
+            product && self.uses[sources[i].index()] == 1
+        };
+        match (can(0), can(1)) {
+            (true, true) => Some(usize::from(sources[1] > sources[0])),
+            (true, false) => Some(0),
+            (false, true) => Some(1),
+            (false, false) => None,
+        }
+    }
+
+    fn finish(self) -> Vec<Fused> {
+        self.steps.into_iter().flatten().collect()
+    }
+}
+
+fn take_pointwise(op: &mut Op, node: &Node) -> bool {
+    let Op::Pointwise(function) = node.op else { return false };
+    match op {
+        Op::Conv { epilogue: Epilogue { pointwise: slot @ None, residual: false, .. }, .. } => {
+            *slot = Some(function);
+            true
+        }
+        Op::GroupNorm { silu, .. } if !*silu && function == Pointwise::Silu => {
+            *silu = true;
+            true
+        }
+        _ => false,
+    }
+}
+
+fn take_vector(op: &mut Op, _: &Node) -> bool {
+    match op {
+        Op::Conv { epilogue, .. } if *epilogue == Epilogue::default() => {
+            epilogue.vector = true;
+            true
+        }
+        _ => false,
+    }
+}
+
+fn take_residual(op: &mut Op, _: &Node) -> bool {
+    match op {
+        Op::Conv { epilogue, .. } if !epilogue.residual => {
+            epilogue.residual = true;
+            true
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,246 @@
+//! The kernels of one instruction set, behind one table that is chosen once at start.
+//!
+//! The contract is the same for all: the generic code of [`tile`], [`rows`] and [`math`] over sixteen lanes, compiled once
+//! per instruction set. Kernels for other number formats (int8, int4) get entries of their own here.
+
+pub(crate) mod math;
+pub(crate) mod rows;
+pub(crate) mod tile;
+
+use crate::graph::Pointwise;
+use crate::simd::Simd;
+use rows::{Finish, LayerNorm, ScaleShift, SoftmaxRow};
+use tile::Tile;
+
+/// Function pointers of one instruction set. Only [`crate::isa`] hands one out, after it has seen that the machine has the
+/// instructions: that is what makes the safe methods below sound.
+#[derive(Debug)]
+pub(crate) struct Kernels {
+    /// Rows of the register tile.
+    pub tile_rows: usize,
+    /// Panels of the register tile.
+    pub tile_panels: usize,
+    tile: unsafe fn(&Tile),
+    finish: unsafe fn(&Finish<'_>, &mut [f32]),
+    widen: unsafe fn(&[u16], &mut [f32]),
+    pointwise: unsafe fn(Pointwise, &[f32], &mut [f32]),
+    geglu: unsafe fn(&[f32], &mut [f32]),
+    add: unsafe fn(&[f32], &[f32], &mut [f32]),
+    accumulate: unsafe fn(&[f32], &mut [f32]),
+    accumulate_deviation: unsafe fn(&[f32], &[f32], &mut [f32]),
+    multiply_accumulate: unsafe fn(&[f32], &[f32], &mut [f32]),
+    scale_shift: unsafe fn(&ScaleShift<'_>, &[f32], &mut [f32]),
+    layer_norm: unsafe fn(&LayerNorm<'_>, &[f32], &mut [f32]),
+    softmax: unsafe fn(&mut [f32], f32, &mut SoftmaxRow) -> f32,
+    scale: unsafe fn(f32, &mut [f32]),
+}
+
+/// Compiles the generic kernels for one instruction set into `$module::KERNELS`.
+macro_rules! stamp {
+    ($module:ident, $simd:ty $(, $features:literal)?) => {
+        pub(crate) mod $module {
+            use super::*;
+
+            type S = $simd;
+
+            pub(crate) static KERNELS: Kernels = Kernels {
+                tile_rows: <S as Simd>::TILE_ROWS,
+                tile_panels: <S as Simd>::TILE_PANELS,
+                tile,
+                finish,
+                widen,
+                pointwise,
+                geglu,
+                add,
+                accumulate,
+                accumulate_deviation,
+                multiply_accumulate,
+                scale_shift,
+                layer_norm,
+                softmax,
+                scale,
+            };
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn tile(t: &Tile) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::tile::tile::<S>(t) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn finish(f: &Finish<'_>, y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::finish::<S>(f, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn widen(x: &[u16], y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::widen::<S>(x, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn pointwise(f: Pointwise, x: &[f32], y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::pointwise::<S>(f, x, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn geglu(x: &[f32], y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::geglu::<S>(x, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn add(a: &[f32], b: &[f32], y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::add::<S>(a, b, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn accumulate(x: &[f32], y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::accumulate::<S>(x, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn accumulate_deviation(x: &[f32], mean: &[f32], y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::accumulate_deviation::<S>(x, mean, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn multiply_accumulate(a: &[f32], b: &[f32], y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::multiply_accumulate::<S>(a, b, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn scale_shift(p: &ScaleShift<'_>, x: &[f32], y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::scale_shift::<S>(p, x, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn layer_norm(p: &LayerNorm<'_>, x: &[f32], y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::layer_norm::<S>(p, x, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn softmax(s: &mut [f32], scale: f32, row: &mut SoftmaxRow) -> f32 {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::softmax::<S>(s, scale, row) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn scale(factor: f32, x: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::scale::<S>(factor, x) }
+            }
+        }
+    };
+}
+
+stamp!(portable, crate::simd::portable::Portable);
+#[cfg(target_arch = "x86_64")]
+stamp!(avx2, crate::simd::avx2::Avx2, "avx2,fma,f16c");
+#[cfg(target_arch = "x86_64")]
+stamp!(avx512, crate::simd::avx512::Avx512, "avx512f,avx512dq");
+#[cfg(target_arch = "aarch64")]
+stamp!(neon, crate::simd::neon::Neon, "neon");
+
+/// The kernels as safe functions over slices: lengths are checked, and the table's existence proves the instructions.
+impl Kernels {
+    /// Computes a register tile.
+    ///
+    /// # Safety
+    /// The tile's pointers must be valid for what its fields say, its size within `tile_rows` x `tile_panels`.
+    pub unsafe fn tile(&self, t: &Tile) {
+        // SAFETY: the caller's contract; the table was handed out for this machine.
+        unsafe { (self.tile)(t) }
+    }
+
+    /// Bias, vector, pointwise function and residual of one row.
+    pub fn finish(&self, f: &Finish<'_>, y: &mut [f32]) {
+        let long_enough = |s: Option<&[f32]>| s.is_none_or(|s| s.len() >= y.len());
+        assert!(long_enough(f.bias) && long_enough(f.vector) && long_enough(f.residual));
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.finish)(f, y) }
+    }
+
+    /// Decodes whole binary16 panels.
+    pub fn widen(&self, x: &[u16], y: &mut [f32]) {
+        assert!(x.len() == y.len() && x.len().is_multiple_of(crate::weights::LANES));
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.widen)(x, y) }
+    }
+
+    /// `y = f(x)`.
+    pub fn pointwise(&self, f: Pointwise, x: &[f32], y: &mut [f32]) {
+        assert_eq!(x.len(), y.len());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.pointwise)(f, x, y) }
+    }
+
+    /// `y = x[..c] * gelu(x[c..])` of one row.
+    pub fn geglu(&self, x: &[f32], y: &mut [f32]) {
+        assert_eq!(x.len(), 2 * y.len());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.geglu)(x, y) }
+    }
+
+    /// `y = a + b`.
+    pub fn add(&self, a: &[f32], b: &[f32], y: &mut [f32]) {
+        assert!(a.len() == y.len() && b.len() == y.len());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.add)(a, b, y) }
+    }
+
+    /// `y += x`.
+    pub fn accumulate(&self, x: &[f32], y: &mut [f32]) {
+        assert_eq!(x.len(), y.len());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.accumulate)(x, y) }
+    }
+
+    /// `y += (x - mean)^2`.
+    pub fn accumulate_deviation(&self, x: &[f32], mean: &[f32], y: &mut [f32]) {
+        assert!(x.len() == y.len() && mean.len() == y.len());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.accumulate_deviation)(x, mean, y) }
+    }
+
+    /// `y += a * b`.
+    pub fn multiply_accumulate(&self, a: &[f32], b: &[f32], y: &mut [f32]) {
+        assert!(a.len() == y.len() && b.len() == y.len());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.multiply_accumulate)(a, b, y) }
+    }
+
+    /// `y = x * scale + shift`, perhaps SiLU, of one row.
+    pub fn scale_shift(&self, p: &ScaleShift<'_>, x: &[f32], y: &mut [f32]) {
+        assert!(x.len() == y.len() && p.scale.len() == y.len() && p.shift.len() == y.len());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.scale_shift)(p, x, y) }
+    }
+
+    /// Layer normalisation of one row.
+    pub fn layer_norm(&self, p: &LayerNorm<'_>, x: &[f32], y: &mut [f32]) {
+        assert!(x.len() == y.len() && p.scale.len() == y.len() && p.shift.len() == y.len());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.layer_norm)(p, x, y) }
+    }
+
+    /// One block of an online softmax; see [`rows::softmax`].
+    pub fn softmax(&self, s: &mut [f32], scale: f32, row: &mut SoftmaxRow) -> f32 {
+        // SAFETY: the table was handed out for this machine.
+        unsafe { (self.softmax)(s, scale, row) }
+    }
+
+    /// `x *= factor`.
+    pub fn scale(&self, factor: f32, x: &mut [f32]) {
+        // SAFETY: the table was handed out for this machine.
+        unsafe { (self.scale)(factor, x) }
+    }
+}

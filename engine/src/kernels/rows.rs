@@ -1,0 +1,288 @@
+//! Kernels over rows of values: everything that is not a matrix product.
+//!
+//! Sums over a row use sixteen lanes, then the fixed tree of [`Simd::sum`].
+
+use super::math;
+use crate::graph::Pointwise;
+use crate::simd::Simd;
+use crate::weights::LANES;
+
+/// Runs `$body` for every sixteen values of `0..$len` with the loader and storer fit for whole or part lanes.
+macro_rules! lanes {
+    ($len:expr, |$at:ident, $part:ident| $body:expr) => {{
+        let len = $len;
+        let mut $at = 0;
+        while $at + LANES <= len {
+            let $part = LANES;
+            $body;
+            $at += LANES;
+        }
+        if $at < len {
+            let $part = len - $at;
+            $body;
+        }
+    }};
+}
+
+/// Loads `n <= 16` values from `s[at..]`.
+#[inline(always)]
+unsafe fn get<S: Simd>(s: &[f32], at: usize, n: usize) -> S {
+    debug_assert!(at + n <= s.len());
+    // SAFETY: the caller's contract, and `at + n <= s.len()`.
+    unsafe {
+        let p = s.as_ptr().add(at);
+        if n == LANES { S::load(p) } else { S::load_part(p, n) }
+    }
+}
+
+/// Stores `n <= 16` lanes to `s[at..]`.
+#[inline(always)]
+unsafe fn put<S: Simd>(v: S, s: &mut [f32], at: usize, n: usize) {
+    debug_assert!(at + n <= s.len());
+    // SAFETY: the caller's contract, and `at + n <= s.len()`.
+    unsafe {
+        let p = s.as_mut_ptr().add(at);
+        if n == LANES { v.store(p) } else { v.store_part(p, n) }
+    }
+}
+
+/// What is done to a finished row of a matrix product.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Finish<'a> {
+    /// Added first.
+    pub bias: Option<&'a [f32]>,
+    /// Added next.
+    pub vector: Option<&'a [f32]>,
+    /// Applied then.
+    pub pointwise: Option<Pointwise>,
+    /// Added last.
+    pub residual: Option<&'a [f32]>,
+}
+
+/// # Safety
+/// As [`Simd`]; all slices of `f` have the length of `y` or more.
+#[inline(always)]
+pub(crate) unsafe fn finish<S: Simd>(f: &Finish<'_>, y: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(y.len(), |at, n| {
+            let mut v = get::<S>(y, at, n);
+            if let Some(bias) = f.bias {
+                v = v.add(get(bias, at, n));
+            }
+            if let Some(vector) = f.vector {
+                v = v.add(get(vector, at, n));
+            }
+            if let Some(function) = f.pointwise {
+                v = math::pointwise(function, v);
+            }
+            if let Some(residual) = f.residual {
+                v = v.add(get(residual, at, n));
+            }
+            put(v, y, at, n);
+        });
+    }
+}
+
+/// Widens `x` to `y`.
+///
+/// # Safety
+/// As [`Simd`]; `y` is as long as `x` and both hold whole panels.
+#[inline(always)]
+pub(crate) unsafe fn widen<S: Simd>(x: &[u16], y: &mut [f32]) {
+    debug_assert!(x.len() == y.len() && x.len().is_multiple_of(LANES));
+    for at in (0..x.len()).step_by(LANES) {
+        // SAFETY: the caller's contract: sixteen values of both start at `at`.
+        unsafe { S::load_f16(x.as_ptr().add(at)).store(y.as_mut_ptr().add(at)) }
+    }
+}
+
+/// # Safety
+/// As [`Simd`]; `y` is as long as `x`.
+#[inline(always)]
+pub(crate) unsafe fn pointwise<S: Simd>(function: Pointwise, x: &[f32], y: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(y.len(), |at, n| put(math::pointwise(function, get::<S>(x, at, n)), y, at, n));
+    }
+}
+
+/// `y = x[..c] * gelu(x[c..])`.
+///
+/// # Safety
+/// As [`Simd`]; `x` is twice as long as `y`.
+#[inline(always)]
+pub(crate) unsafe fn geglu<S: Simd>(x: &[f32], y: &mut [f32]) {
+    let (value, gate) = x.split_at(y.len());
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(y.len(), |at, n| {
+            let gate = math::gelu(get::<S>(gate, at, n));
+            put(get::<S>(value, at, n).mul(gate), y, at, n)
+        });
+    }
+}
+
+/// `y = a + b`.
+///
+/// # Safety
+/// As [`Simd`]; all are of one length.
+#[inline(always)]
+pub(crate) unsafe fn add<S: Simd>(a: &[f32], b: &[f32], y: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(y.len(), |at, n| put(get::<S>(a, at, n).add(get(b, at, n)), y, at, n));
+    }
+}
+
+/// `y += x`.
+///
+/// # Safety
+/// As [`Simd`]; both are of one length.
+#[inline(always)]
+pub(crate) unsafe fn accumulate<S: Simd>(x: &[f32], y: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(y.len(), |at, n| put(get::<S>(y, at, n).add(get(x, at, n)), y, at, n));
+    }
+}
+
+/// `y += a * b`.
+///
+/// # Safety
+/// As [`Simd`]; all are of one length.
+#[inline(always)]
+pub(crate) unsafe fn multiply_accumulate<S: Simd>(a: &[f32], b: &[f32], y: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(y.len(), |at, n| {
+            put(get::<S>(a, at, n).fma(get(b, at, n), get(y, at, n)), y, at, n)
+        });
+    }
+}
+
+/// `y += (x - mean)^2`.
+///
+/// # Safety
+/// As [`Simd`]; all are of one length.
+#[inline(always)]
+pub(crate) unsafe fn accumulate_deviation<S: Simd>(x: &[f32], mean: &[f32], y: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(y.len(), |at, n| {
+            let d = get::<S>(x, at, n).sub(get(mean, at, n));
+            put(d.fma(d, get(y, at, n)), y, at, n)
+        });
+    }
+}
+
+/// `y = x * scale + shift`, then SiLU if asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScaleShift<'a> {
+    pub scale: &'a [f32],
+    pub shift: &'a [f32],
+    pub silu: bool,
+}
+
+/// # Safety
+/// As [`Simd`]; all are of one length.
+#[inline(always)]
+pub(crate) unsafe fn scale_shift<S: Simd>(p: &ScaleShift<'_>, x: &[f32], y: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(y.len(), |at, n| {
+            let v = get::<S>(x, at, n).fma(get(p.scale, at, n), get(p.shift, at, n));
+            put(if p.silu { math::silu(v) } else { v }, y, at, n)
+        });
+    }
+}
+
+/// Scale and shift of a layer normalisation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LayerNorm<'a> {
+    pub scale: &'a [f32],
+    pub shift: &'a [f32],
+    pub eps: f32,
+}
+
+/// Layer normalisation of one row, then scale and shift.
+///
+/// # Safety
+/// As [`Simd`]; all are of one length.
+#[inline(always)]
+pub(crate) unsafe fn layer_norm<S: Simd>(p: &LayerNorm<'_>, x: &[f32], y: &mut [f32]) {
+    let count = x.len() as f32;
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut sum = S::splat(0.0);
+        lanes!(x.len(), |at, n| sum = sum.add(get(x, at, n)));
+        let mean = S::splat(sum.sum() / count);
+        let mut squares = S::splat(0.0);
+        lanes!(x.len(), |at, n| {
+            put(get::<S>(x, at, n).sub(mean), y, at, n);
+            let d = get::<S>(y, at, n);
+            squares = d.fma(d, squares)
+        });
+        let inverse = S::splat(1.0 / (squares.sum() / count + p.eps).sqrt());
+        lanes!(x.len(), |at, n| {
+            let v = get::<S>(y, at, n).mul(inverse);
+            put(v.fma(get(p.scale, at, n), get(p.shift, at, n)), y, at, n)
+        });
+    }
+}
+
+/// Where a query row stands in the online softmax.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SoftmaxRow {
+    /// Largest score so far.
+    pub largest: f32,
+    /// Sum of `e^(score - largest)` so far.
+    pub sum: f32,
+}
+
+/// Turns a block of scores into weights relative to the largest score so far: `s = e^(s * scale - largest)`. Returns the
+/// factor by which what was accumulated before must be multiplied.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn softmax<S: Simd>(s: &mut [f32], scale: f32, row: &mut SoftmaxRow) -> f32 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut largest = S::splat(f32::NEG_INFINITY);
+        let whole = s.len() - s.len() % LANES;
+        for at in (0..whole).step_by(LANES) {
+            let v = get::<S>(s, at, LANES).mul(S::splat(scale));
+            put(v, s, at, LANES);
+            largest = v.max(largest);
+        }
+        let mut next = largest.largest();
+        for v in &mut s[whole..] {
+            *v *= scale;
+            next = if *v > next { *v } else { next };
+        }
+        next = if next > row.largest { next } else { row.largest };
+        let factor = math::exp(S::splat(row.largest - next)).lanes()[0];
+        let mut sum = S::splat(0.0);
+        lanes!(s.len(), |at, n| {
+            let e = math::exp(get::<S>(s, at, n).sub(S::splat(next)));
+            put(e, s, at, n);
+            sum = sum.add(get(s, at, n))
+        });
+        row.sum = row.sum * factor + sum.sum();
+        row.largest = next;
+        factor
+    }
+}
+
+/// `x *= factor`.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn scale<S: Simd>(factor: f32, x: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(x.len(), |at, n| put(get::<S>(x, at, n).mul(S::splat(factor)), x, at, n));
+    }
+}

@@ -1,0 +1,177 @@
+//! The operations: how each is split over threads and what scratch memory it needs.
+
+mod attention;
+mod code;
+mod matmul;
+mod norm;
+mod rows;
+mod shape;
+
+pub(crate) use matmul::MAX_TAPS;
+
+use std::sync::Mutex;
+
+use crate::aligned::Aligned;
+use crate::fuse::Fused;
+use crate::graph::Op;
+use crate::kernels::Kernels;
+use crate::plan::Step;
+use crate::pool::Pool;
+use crate::tensor::Shape;
+
+/// Most inputs of one operation: `x`, a vector and a residual, or queries, keys and values.
+pub(crate) const MAX_INPUTS: usize = 3;
+
+/// What runs the operations.
+pub(crate) struct Context<'a> {
+    pub kernels: &'static Kernels,
+    pub pool: &'a mut Pool,
+    /// One per thread.
+    pub scratch: &'a [Mutex<Aligned<f32>>],
+}
+
+/// An input's values and shape.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operand<'a> {
+    pub data: &'a [f32],
+    pub shape: Shape,
+}
+
+impl Operand<'_> {
+    /// No input.
+    pub const EMPTY: Operand<'static> = Operand { data: &[], shape: Shape::vector(0, 0) };
+}
+
+/// Everything that one operation touches.
+#[derive(Debug)]
+pub(crate) struct Operands<'a> {
+    pub inputs: [Operand<'a>; MAX_INPUTS],
+    pub count: usize,
+    pub out: &'a mut [f32],
+    pub shape: Shape,
+    /// Shared by all threads; its length is what [`scratch`] said.
+    pub scratch: &'a mut [f32],
+}
+
+/// Computes one operation.
+pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
+    let [a, b, _] = o.inputs;
+    match op {
+        Op::Input { .. } | Op::View => {}
+        Op::Conv { filter, spec, epilogue } => matmul::conv(filter, spec, epilogue, o, c),
+        Op::GroupNorm { norm, groups, eps, silu } => {
+            norm::group_norm(&norm::Groups { norm, groups: *groups, eps: *eps, silu: *silu }, o, c);
+        }
+        Op::LayerNorm { norm, eps } => norm::layer_norm(norm, *eps, o, c),
+        Op::Attention { heads, mask } => attention::attention(*heads, *mask, o, c),
+        Op::Pointwise(function) => rows::pointwise(*function, a, o.out, c),
+        Op::Geglu => rows::geglu(a, o.out, c),
+        Op::Add => rows::add(a, b, o.out, c),
+        Op::AddVector => rows::add_vector(a, b, o.out, c),
+        Op::ScaleShift => rows::scale_shift(a, b, o.out, c),
+        Op::MeanTokens => rows::mean_tokens(a, o.out, c),
+        Op::Concat => shape::concat(a, b, o.out, c),
+        Op::ConcatTokens => shape::concat_tokens(a, b, o.out),
+        Op::Upsample => shape::upsample(a, o.out, c),
+        Op::AvgPool => shape::avg_pool(a, o.out, c),
+        Op::NearestCode { codebook } => code::nearest(codebook, a, o.out, c),
+    }
+}
+
+/// Shared scratch memory of a step, in f32.
+pub(crate) fn scratch(step: &Fused) -> usize {
+    match &step.op {
+        Op::GroupNorm { .. } => norm::scratch(step.shape),
+        Op::Attention { heads, .. } => attention::scratch(*heads, step.inputs[1].shape),
+        _ => 0,
+    }
+}
+
+/// Scratch memory of each thread, in f32.
+pub(crate) fn thread_scratch(step: &Fused) -> usize {
+    match &step.op {
+        Op::Conv { filter, .. } => matmul::thread_scratch(filter),
+        Op::Attention { heads, .. } => attention::thread_scratch(*heads, step.shape),
+        _ => 0,
+    }
+}
+
+/// Bytes of weights that an operation reads.
+pub(crate) fn weight_bytes(op: &Op) -> usize {
+    match op {
+        Op::Conv { filter, .. } => filter.bytes(),
+        Op::GroupNorm { norm, .. } | Op::LayerNorm { norm, .. } => 8 * norm.channels(),
+        Op::NearestCode { codebook } => 4 * codebook.codes.len(),
+        _ => 0,
+    }
+}
+
+/// Multiply-accumulate operations of a matrix product, convolution or attention.
+pub(crate) fn macs(step: &Step) -> u64 {
+    let rows = step.out.shape.rows() as u64;
+    match &step.op {
+        Op::Conv { filter, .. } => rows * (filter.outputs() * filter.depth()) as u64,
+        Op::Attention { .. } => {
+            2 * rows * (step.inputs[1].shape.positions() * step.out.shape.c) as u64
+        }
+        _ => 0,
+    }
+}
+
+/// Values per task of work that is bound by memory: small enough to balance, large enough to be worth a task.
+const CHUNK: usize = 1 << 14;
+
+/// Calls `f(first_row, rows)` for pieces of `out`, a whole number of rows of `width` each, on all threads.
+fn for_rows(
+    c: &mut Context<'_>,
+    out: &mut [f32],
+    width: usize,
+    f: impl Fn(usize, &mut [f32]) + Sync,
+) {
+    let rows = (CHUNK / width).max(1);
+    for_chunks(c.pool, out, rows * width, |_, task, piece| f(task * rows, piece));
+}
+
+/// Calls `f(worker, index, piece)` for consecutive pieces of `out` of `chunk` values, the last perhaps shorter.
+fn for_chunks(
+    pool: &mut Pool,
+    out: &mut [f32],
+    chunk: usize,
+    f: impl Fn(usize, usize, &mut [f32]) + Sync,
+) {
+    let (len, shared) = (out.len(), SharedMut(out.as_mut_ptr()));
+    pool.run(len.div_ceil(chunk), &|worker, task| {
+        let first = task * chunk;
+        // SAFETY: every task gets a piece of its own, all inside `out`.
+        let piece = unsafe { shared.slice(first, chunk.min(len - first)) };
+        f(worker, task, piece);
+    });
+}
+
+/// A buffer that tasks write to in parallel, each to a part of its own.
+#[derive(Clone, Copy)]
+struct SharedMut(*mut f32);
+
+// SAFETY: `slice` and `pointer` leave it to their callers that no two tasks touch the same values.
+unsafe impl Send for SharedMut {}
+// SAFETY: as above.
+unsafe impl Sync for SharedMut {}
+
+impl SharedMut {
+    /// # Safety
+    /// The range lies inside the buffer, and no other task uses any of it.
+    #[allow(clippy::mut_from_ref, reason = "the caller vouches that slices are disjoint")]
+    unsafe fn slice<'a>(&self, first: usize, len: usize) -> &'a mut [f32] {
+        // SAFETY: the caller's contract.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(first), len) }
+    }
+
+    /// A pointer to the value at `at`.
+    ///
+    /// # Safety
+    /// As [`SharedMut::slice`] for all that is written through it.
+    unsafe fn pointer(&self, at: usize) -> *mut f32 {
+        // SAFETY: the caller's contract.
+        unsafe { self.0.add(at) }
+    }
+}

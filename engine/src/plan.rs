@@ -1,0 +1,150 @@
+//! The plan: the steps of a graph in order, and the place of every intermediate in one arena.
+
+use std::collections::HashMap;
+
+use crate::arena::{self, Span};
+use crate::fuse::{self, Fused, Operand};
+use crate::graph::{Graph, GraphError, Op, Rate, Value};
+use crate::ops;
+use crate::tensor::Shape;
+
+/// Where a value lies: an offset in f32 into the arena, and its shape.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    pub offset: usize,
+    pub shape: Shape,
+}
+
+/// One operation with everything it touches.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    pub op: Op,
+    pub inputs: Vec<Slot>,
+    pub out: Slot,
+    /// Room that only this step uses, in f32: offset and length.
+    pub scratch: (usize, usize),
+}
+
+/// A fused and placed graph. See [`Plan::new`].
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Computed once per setup.
+    pub(crate) setup: Vec<Step>,
+    /// Computed by every run.
+    pub(crate) run: Vec<Step>,
+    pub(crate) inputs: HashMap<Value, (Rate, Slot)>,
+    pub(crate) outputs: HashMap<Value, Slot>,
+    /// Length of the arena in f32.
+    pub(crate) arena: usize,
+    /// Room that each thread needs for itself, in f32.
+    pub(crate) thread: usize,
+    weights: usize,
+}
+
+impl Plan {
+    /// Fuses `graph`, orders it (what depends on [`Rate::Setup`] inputs alone comes first) and places every intermediate.
+    ///
+    /// # Errors
+    /// When the graph was built from parts that do not fit together.
+    pub fn new(graph: &Graph) -> Result<Self, GraphError> {
+        if let Some(error) = &graph.broken {
+            return Err(error.clone());
+        }
+        let mut steps = fuse::fuse(graph);
+        // A stable sort keeps every step behind its inputs: rates never fall along an edge.
+        steps.sort_by_key(|s| s.rate);
+        Ok(Layout::of(graph, &steps).into_plan(graph, steps))
+    }
+
+    /// Bytes of intermediates and scratch memory with `threads` threads: all that a session allocates.
+    pub fn activation_bytes(&self, threads: usize) -> usize {
+        (self.arena + self.thread * threads) * size_of::<f32>()
+    }
+
+    /// Bytes of the weights that the plan reads.
+    pub fn weight_bytes(&self) -> usize {
+        self.weights
+    }
+
+    /// Multiply-accumulate operations of matrix products, convolutions and attention in one run.
+    pub fn macs(&self) -> u64 {
+        self.run.iter().map(ops::macs).sum()
+    }
+}
+
+/// Life spans on the way to offsets.
+struct Layout {
+    spans: Vec<Span>,
+    /// Index into `spans` of every computed value.
+    index: HashMap<Value, usize>,
+    /// Index into `spans` of every step's scratch memory.
+    scratch: Vec<usize>,
+}
+
+impl Layout {
+    fn of(graph: &Graph, steps: &[Fused]) -> Self {
+        let mut layout = Self { spans: Vec::new(), index: HashMap::new(), scratch: Vec::new() };
+        let first_run = steps.partition_point(|s| s.rate == Rate::Setup);
+        for (at, step) in steps.iter().enumerate() {
+            // Inputs are written before the first step of their rate.
+            let first = match step.op {
+                Op::Input { rate: Rate::Setup } => 0,
+                Op::Input { rate: Rate::Run } => first_run,
+                _ => at,
+            };
+            layout.index.insert(step.value, layout.spans.len());
+            layout.spans.push(Span { len: step.shape.len(), first, last: at });
+            layout.scratch.push(layout.spans.len());
+            layout.spans.push(Span { len: ops::scratch(step), first: at, last: at });
+            for input in &step.inputs {
+                // What setup hands to run must survive every run.
+                let read_by_run = at >= first_run && layout.born(input) < first_run;
+                layout.keep(input.value, if read_by_run { steps.len() } else { at });
+            }
+        }
+        for &output in &graph.outputs {
+            layout.keep(fuse::resolve(graph, output), steps.len());
+        }
+        layout
+    }
+
+    fn born(&self, operand: &Operand) -> usize {
+        self.spans[self.index[&operand.value]].first
+    }
+
+    fn keep(&mut self, value: Value, until: usize) {
+        let span = &mut self.spans[self.index[&value]];
+        span.last = span.last.max(until);
+    }
+
+    fn into_plan(self, graph: &Graph, steps: Vec<Fused>) -> Plan {
+        let (offsets, arena) = arena::place(&self.spans);
+        let slot = |o: &Operand| Slot { offset: offsets[self.index[&o.value]], shape: o.shape };
+        let own = |value: Value, shape| slot(&Operand { value, shape });
+        let mut plan = Plan {
+            setup: Vec::new(),
+            run: Vec::new(),
+            inputs: HashMap::new(),
+            outputs: HashMap::new(),
+            arena,
+            thread: steps.iter().map(ops::thread_scratch).max().unwrap_or(0),
+            weights: steps.iter().map(|s| ops::weight_bytes(&s.op)).sum(),
+        };
+        for (at, step) in steps.into_iter().enumerate() {
+            let out = own(step.value, step.shape);
+            if let Op::Input { rate } = step.op {
+                plan.inputs.insert(step.value, (rate, out));
+                continue;
+            }
+            let scratch = self.scratch[at];
+            let scratch = (offsets[scratch], self.spans[scratch].len);
+            let inputs = step.inputs.iter().map(slot).collect();
+            let list = if step.rate == Rate::Setup { &mut plan.setup } else { &mut plan.run };
+            list.push(Step { op: step.op, inputs, out, scratch });
+        }
+        for &output in &graph.outputs {
+            plan.outputs.insert(output, own(fuse::resolve(graph, output), graph.shape(output)));
+        }
+        plan
+    }
+}

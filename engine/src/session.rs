@@ -1,0 +1,160 @@
+//! Running a plan.
+
+use std::fmt;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::aligned::Aligned;
+use crate::graph::{Rate, Value};
+use crate::isa::{Isa, IsaError};
+use crate::kernels::Kernels;
+use crate::ops::{self, Context};
+use crate::plan::{Plan, Slot, Step};
+use crate::pool::Pool;
+
+/// A machine to run plans on: an instruction set and threads.
+#[derive(Debug)]
+pub struct Engine {
+    isa: Isa,
+    kernels: &'static Kernels,
+    pool: Pool,
+}
+
+impl Engine {
+    /// Chooses the instruction set (see [`Isa::choose`]) and starts `threads` threads, or one per core.
+    ///
+    /// # Errors
+    /// When the environment asks for an instruction set that is unknown or not there.
+    pub fn new(threads: Option<usize>) -> Result<Self, IsaError> {
+        Self::with_isa(Isa::choose()?, threads)
+    }
+
+    /// As [`Engine::new`] with a given instruction set.
+    ///
+    /// # Errors
+    /// When this machine does not have it.
+    pub fn with_isa(isa: Isa, threads: Option<usize>) -> Result<Self, IsaError> {
+        let kernels = isa.kernels().ok_or(IsaError::Missing(isa))?;
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        let pool = Pool::new(threads.unwrap_or_else(cores));
+        log::debug!("{isa} kernels on {} threads", pool.threads());
+        Ok(Self { isa, kernels, pool })
+    }
+
+    /// The instruction set in use.
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    /// Number of threads.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+}
+
+/// A plan and the memory it runs in. Nothing is allocated after [`Session::new`].
+pub struct Session {
+    plan: Plan,
+    arena: Aligned<f32>,
+    scratch: Vec<Mutex<Aligned<f32>>>,
+}
+
+impl Session {
+    /// Allocates the arena, and scratch memory for the engine's threads.
+    pub fn new(engine: &Engine, plan: Plan) -> Self {
+        let scratch =
+            (0..engine.threads()).map(|_| Mutex::new(Aligned::zeros(plan.thread))).collect();
+        Self { arena: Aligned::zeros(plan.arena), scratch, plan }
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Takes the inputs of [`Rate::Setup`] and computes all that depends on them alone.
+    ///
+    /// # Panics
+    /// When `inputs` are not exactly those that the graph declared, in their sizes: a mistake of the calling code.
+    pub fn setup(&mut self, engine: &mut Engine, inputs: &[(Value, &[f32])]) {
+        self.feed(Rate::Setup, inputs);
+        self.replay(engine, Rate::Setup);
+    }
+
+    /// Takes the inputs of [`Rate::Run`] and computes the rest.
+    ///
+    /// # Panics
+    /// As [`Session::setup`].
+    pub fn run(&mut self, engine: &mut Engine, inputs: &[(Value, &[f32])]) {
+        self.feed(Rate::Run, inputs);
+        self.replay(engine, Rate::Run);
+    }
+
+    /// What the last run left in `value`, which the graph declared as an output.
+    ///
+    /// # Panics
+    /// When it did not.
+    pub fn output(&self, value: Value) -> &[f32] {
+        let slot = self.plan.outputs[&value];
+        &self.arena[slot.offset..slot.offset + slot.shape.len()]
+    }
+
+    fn feed(&mut self, rate: Rate, inputs: &[(Value, &[f32])]) {
+        let declared = self.plan.inputs.values().filter(|(r, _)| *r == rate).count();
+        assert_eq!(declared, inputs.len(), "the graph declares {declared} inputs of {rate:?}");
+        for (value, data) in inputs {
+            let (declared, Slot { offset, shape }) = self.plan.inputs[value];
+            assert_eq!(declared, rate, "an input was given to the wrong call");
+            assert_eq!(shape.len(), data.len(), "an input of shape {shape}");
+            self.arena[offset..offset + data.len()].copy_from_slice(data);
+        }
+    }
+
+    fn replay(&mut self, engine: &mut Engine, rate: Rate) {
+        let steps = if rate == Rate::Setup { &self.plan.setup } else { &self.plan.run };
+        let arena = self.arena.as_mut_ptr();
+        let mut context =
+            Context { kernels: engine.kernels, pool: &mut engine.pool, scratch: &self.scratch };
+        for step in steps {
+            // SAFETY: the plan placed all slots of the step inside the arena and apart from one another.
+            let operands = unsafe { operands(arena, step) };
+            ops::execute(&step.op, operands, &mut context);
+        }
+    }
+}
+
+/// The slices of one step.
+///
+/// # Safety
+/// All slots lie within the arena; output and scratch memory overlap nothing else of the step.
+unsafe fn operands<'a>(arena: *mut f32, step: &Step) -> ops::Operands<'a> {
+    // SAFETY: the caller's contract.
+    let slice = |slot: &Slot| unsafe {
+        std::slice::from_raw_parts(arena.add(slot.offset).cast_const(), slot.shape.len())
+    };
+    let mut inputs = [ops::Operand::EMPTY; ops::MAX_INPUTS];
+    for (operand, slot) in inputs.iter_mut().zip(&step.inputs) {
+        *operand = ops::Operand { data: slice(slot), shape: slot.shape };
+    }
+    // SAFETY: the caller's contract.
+    let (out, scratch) = unsafe {
+        (
+            std::slice::from_raw_parts_mut(arena.add(step.out.offset), step.out.shape.len()),
+            std::slice::from_raw_parts_mut(arena.add(step.scratch.0), step.scratch.1),
+        )
+    };
+    ops::Operands { inputs, count: step.inputs.len(), out, shape: step.out.shape, scratch }
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("arena", &self.arena.len()).finish_non_exhaustive()
+    }
+}
+
+/// The scratch memory of one thread.
+pub(crate) fn scratch_of(
+    scratch: &[Mutex<Aligned<f32>>],
+    worker: usize,
+) -> MutexGuard<'_, Aligned<f32>> {
+    scratch[worker].lock().unwrap_or_else(PoisonError::into_inner)
+}

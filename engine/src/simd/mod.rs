@@ -1,0 +1,106 @@
+//! Sixteen f32 lanes, on every instruction set.
+//!
+//! A kernel is written once over [`Simd`]; each instruction set is a thin implementation of its dozen operations. Sixteen
+//! lanes are one AVX-512 register, two of AVX2, four of NEON, and an array where there is no SIMD. As every lane does the
+//! same IEEE operations in the same order everywhere, all instruction sets give the same bits.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon;
+pub(crate) mod portable;
+
+use crate::weights::LANES;
+
+/// Sixteen f32 lanes.
+///
+/// # Safety
+/// Every method may only be called on a machine that has the implementation's instructions, from a function compiled for
+/// them. Pointers must be valid for the lanes that the method names; none needs alignment.
+pub(crate) trait Simd: Copy {
+    /// Rows of the matrix product's register tile.
+    const TILE_ROWS: usize;
+    /// Panels (of sixteen columns) of the register tile.
+    const TILE_PANELS: usize;
+
+    /// All lanes `v`.
+    unsafe fn splat(v: f32) -> Self;
+    /// Sixteen values.
+    unsafe fn load(p: *const f32) -> Self;
+    /// Sixteen binary16 values, widened.
+    unsafe fn load_f16(p: *const u16) -> Self;
+    /// Writes sixteen values.
+    unsafe fn store(self, p: *mut f32);
+    /// `self * b + c`, rounded once.
+    unsafe fn fma(self, b: Self, c: Self) -> Self;
+    unsafe fn add(self, b: Self) -> Self;
+    unsafe fn sub(self, b: Self) -> Self;
+    unsafe fn mul(self, b: Self) -> Self;
+    unsafe fn div(self, b: Self) -> Self;
+    /// `if self > b { self } else { b }`, lane by lane.
+    unsafe fn max(self, b: Self) -> Self;
+    /// `if self < b { self } else { b }`, lane by lane.
+    unsafe fn min(self, b: Self) -> Self;
+    /// The magnitude of `self` with the sign of `sign`.
+    unsafe fn copysign(self, sign: Self) -> Self;
+    /// To the nearest integer, ties to even.
+    unsafe fn round(self) -> Self;
+    /// `2^n` for integral lanes `-126 ..= 127`.
+    unsafe fn exp2_integral(self) -> Self;
+
+    /// The first `n < 16` values, the other lanes zero.
+    #[inline(always)]
+    unsafe fn load_part(p: *const f32, n: usize) -> Self {
+        let mut lanes = [0.0_f32; LANES];
+        // SAFETY: the caller vouches for `n` values at `p`, fewer than the array holds.
+        unsafe {
+            std::ptr::copy_nonoverlapping(p, lanes.as_mut_ptr(), n);
+            Self::load(lanes.as_ptr())
+        }
+    }
+
+    /// Writes the first `n < 16` lanes.
+    #[inline(always)]
+    unsafe fn store_part(self, p: *mut f32, n: usize) {
+        // SAFETY: the caller vouches for room for `n` values at `p`, fewer than the array holds.
+        unsafe { std::ptr::copy_nonoverlapping(self.lanes().as_ptr(), p, n) }
+    }
+
+    /// The lanes in memory.
+    #[inline(always)]
+    unsafe fn lanes(self) -> [f32; LANES] {
+        let mut lanes = [0.0_f32; LANES];
+        // SAFETY: the array has room for all lanes.
+        unsafe { self.store(lanes.as_mut_ptr()) };
+        lanes
+    }
+
+    /// Sum of the lanes: halves added to halves, always in this order.
+    #[inline(always)]
+    unsafe fn sum(self) -> f32 {
+        // SAFETY: as the caller's.
+        let mut lanes = unsafe { self.lanes() };
+        let mut width = LANES / 2;
+        while width > 0 {
+            for i in 0..width {
+                lanes[i] += lanes[i + width];
+            }
+            width /= 2;
+        }
+        lanes[0]
+    }
+
+    /// Largest lane.
+    #[inline(always)]
+    unsafe fn largest(self) -> f32 {
+        // SAFETY: as the caller's.
+        let lanes = unsafe { self.lanes() };
+        let mut largest = lanes[0];
+        for &v in &lanes[1..] {
+            largest = if v > largest { v } else { largest };
+        }
+        largest
+    }
+}

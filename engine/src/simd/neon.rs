@@ -1,0 +1,153 @@
+//! Sixteen lanes as four NEON registers.
+
+use std::arch::aarch64::*;
+
+use super::Simd;
+
+#[derive(Clone, Copy)]
+pub(crate) struct Neon([float32x4_t; 4]);
+
+/// The features that [`Neon`] needs: every 64-bit Arm has them.
+pub(crate) fn is_available() -> bool {
+    std::arch::is_aarch64_feature_detected!("neon")
+}
+
+/// Stamps a lane-wise operation of one or two operands over the four registers.
+macro_rules! each {
+    ($op:expr, $a:expr) => {
+        Neon([$op($a.0[0]), $op($a.0[1]), $op($a.0[2]), $op($a.0[3])])
+    };
+    ($op:expr, $a:expr, $b:expr) => {
+        Neon([
+            $op($a.0[0], $b.0[0]),
+            $op($a.0[1], $b.0[1]),
+            $op($a.0[2], $b.0[2]),
+            $op($a.0[3], $b.0[3]),
+        ])
+    };
+}
+
+/// Lanes of `a` where they are greater, else those of `b` (`vmaxq_f32` would hand on a NaN of either side).
+#[inline(always)]
+unsafe fn greater(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    // SAFETY: the caller's contract.
+    unsafe { vbslq_f32(vcgtq_f32(a, b), a, b) }
+}
+
+/// Lanes of `a` where they are smaller, else those of `b`.
+#[inline(always)]
+unsafe fn smaller(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    // SAFETY: the caller's contract.
+    unsafe { vbslq_f32(vcltq_f32(a, b), a, b) }
+}
+
+#[inline(always)]
+unsafe fn with_sign(a: float32x4_t, sign: float32x4_t) -> float32x4_t {
+    // SAFETY: the caller's contract.
+    unsafe { vbslq_f32(vdupq_n_u32(0x8000_0000), sign, a) }
+}
+
+#[inline(always)]
+unsafe fn power_of_two(n: float32x4_t) -> float32x4_t {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let biased = vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127));
+        vreinterpretq_f32_s32(vshlq_n_s32::<23>(biased))
+    }
+}
+
+#[inline(always)]
+unsafe fn widen(p: *const u16) -> float32x4_t {
+    // SAFETY: the caller's contract.
+    unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))) }
+}
+
+impl Simd for Neon {
+    const TILE_ROWS: usize = 6;
+    const TILE_PANELS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn splat(v: f32) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe { [vdupq_n_f32(v); 4] })
+    }
+    #[inline(always)]
+    unsafe fn load(p: *const f32) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            [vld1q_f32(p), vld1q_f32(p.add(4)), vld1q_f32(p.add(8)), vld1q_f32(p.add(12))]
+        })
+    }
+    #[inline(always)]
+    unsafe fn load_f16(p: *const u16) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe { [widen(p), widen(p.add(4)), widen(p.add(8)), widen(p.add(12))] })
+    }
+    #[inline(always)]
+    unsafe fn store(self, p: *mut f32) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            vst1q_f32(p, self.0[0]);
+            vst1q_f32(p.add(4), self.0[1]);
+            vst1q_f32(p.add(8), self.0[2]);
+            vst1q_f32(p.add(12), self.0[3]);
+        }
+    }
+    #[inline(always)]
+    unsafe fn fma(self, b: Self, c: Self) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            [
+                vfmaq_f32(c.0[0], self.0[0], b.0[0]),
+                vfmaq_f32(c.0[1], self.0[1], b.0[1]),
+                vfmaq_f32(c.0[2], self.0[2], b.0[2]),
+                vfmaq_f32(c.0[3], self.0[3], b.0[3]),
+            ]
+        })
+    }
+    #[inline(always)]
+    unsafe fn add(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { each!(vaddq_f32, self, b) }
+    }
+    #[inline(always)]
+    unsafe fn sub(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { each!(vsubq_f32, self, b) }
+    }
+    #[inline(always)]
+    unsafe fn mul(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { each!(vmulq_f32, self, b) }
+    }
+    #[inline(always)]
+    unsafe fn div(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { each!(vdivq_f32, self, b) }
+    }
+    #[inline(always)]
+    unsafe fn max(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { each!(greater, self, b) }
+    }
+    #[inline(always)]
+    unsafe fn min(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { each!(smaller, self, b) }
+    }
+    #[inline(always)]
+    unsafe fn copysign(self, sign: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { each!(with_sign, self, sign) }
+    }
+    #[inline(always)]
+    unsafe fn round(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { each!(vrndnq_f32, self) }
+    }
+    #[inline(always)]
+    unsafe fn exp2_integral(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { each!(power_of_two, self) }
+    }
+}

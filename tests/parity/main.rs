@@ -1,0 +1,155 @@
+//! Every network against diffusers and transformers, on small networks with weights drawn anew by
+//! both sides.
+
+mod fixture;
+mod full_size;
+
+use fixture::{Fixture, NETWORK, SINUSOID, assert_close, run};
+use pochade::files::{Weights, names};
+use pochade::nets::{
+    Autoencoder, AutoencoderConfig, ClipText, ClipTextConfig, Conditioning, ContextLayer, Halves,
+    Resample, Sinusoid, UNet, UNetConfig, UNetExtent, guidance_embedding, size_vector,
+};
+use pochade_engine::{Graph, Rate, Shape, Value};
+
+/// The inputs of one step, by the values that declare them.
+type Given = Vec<(Value, Vec<f32>)>;
+
+fn check_unet(name: &str) {
+    let fixture = Fixture::open(name);
+    let weights = fixture.weights(names::unet);
+    let mut config = UNetConfig::from_diffusers(fixture.config()).unwrap();
+    if fixture.flag("pool") {
+        config.resample = Resample::Pool;
+    }
+    let unet = UNet::load(&Weights::new(&weights), &config).unwrap();
+    let [batch, height, width, tokens] = fixture.extent();
+    let extent = UNetExtent { batch, height, width, tokens };
+
+    let mut g = Graph::new();
+    let inputs = Conditioning::of(&config).declare(&mut g, &config, extent);
+    let noise = unet.forward(&mut g, &inputs);
+    g.output(noise);
+
+    // diffusers is given one sample; here the channels beside the latent are an input of their own.
+    let channels = g.shape(inputs.latent).c;
+    let sample = fixture.drawn("latent", &[batch, height, width, config.in_channels]);
+    let (latent, concat): (Vec<&[f32]>, Vec<&[f32]>) =
+        sample.chunks_exact(config.in_channels).map(|pixel| pixel.split_at(channels)).unzip();
+    let sinusoid = embed_all(config.sinusoid(), &fixture.numbers("timesteps"));
+    assert_close(&format!("{name}: sinusoid"), &sinusoid, &fixture.output("sinusoid"), SINUSOID);
+
+    let mut setup: Given = Vec::new();
+    setup.extend(inputs.concat.map(|value| (value, concat.concat())));
+    setup.extend(inputs.context.map(|value| (value, fixture.drawn_for("context", g.shape(value)))));
+    setup.extend(inputs.vector.map(|value| (value, vector_of(&fixture, &unet))));
+    setup.extend(inputs.guidance.map(|value| (value, guidance_of(&fixture, &config))));
+    let step = vec![(inputs.latent, latent.concat()), (inputs.timestep, sinusoid)];
+    let found = run(&g, &setup, &step, noise);
+    assert_close(name, &found, &fixture.output("noise"), NETWORK);
+}
+
+fn embed_all(sinusoid: Sinusoid, numbers: &[f32]) -> Vec<f32> {
+    numbers.iter().flat_map(|&t| sinusoid.embed(t)).collect()
+}
+
+/// The vector of every picture in the batch: its class's, or its text and sizes.
+fn vector_of(fixture: &Fixture, unet: &UNet) -> Vec<f32> {
+    if let Some(labels) = fixture.optional_numbers("labels") {
+        return labels
+            .iter()
+            .flat_map(|&label| unet.class_vector(label as usize).unwrap())
+            .collect();
+    }
+    let width = fixture.number("text_width") as usize;
+    let text = fixture.drawn("text", &[2, width]);
+    let sizes = fixture.rows("sizes");
+    let sinusoid = Sinusoid { width: 32, ..unet.config().sinusoid() };
+    let of_one = |(text, sizes): (&[f32], &Vec<f32>)| {
+        size_vector(text, sizes.first_chunk::<6>().unwrap(), sinusoid)
+    };
+    text.chunks_exact(width).zip(&sizes).flat_map(of_one).collect()
+}
+
+fn guidance_of(fixture: &Fixture, config: &UNetConfig) -> Vec<f32> {
+    let width = config.guidance_width.unwrap();
+    fixture.numbers("guidance").iter().flat_map(|&w| guidance_embedding(w, width)).collect()
+}
+
+fn check_autoencoder(name: &str) {
+    let fixture = Fixture::open(name);
+    let weights = fixture.weights(names::autoencoder);
+    let config = AutoencoderConfig::from_diffusers(fixture.config()).unwrap();
+    let network = Autoencoder::load(&Weights::new(&weights), &config, Halves::Both).unwrap();
+    let [image_shape, latent_shape] =
+        ["image_shape", "latent_shape"].map(|field| fixture.shape(field));
+    assert_eq!(image_shape.h, latent_shape.h * config.factor());
+    assert_eq!(latent_shape.c, config.latent_channels());
+
+    let encode = |g: &mut Graph, image| network.encode(g, image).unwrap();
+    let encoding = through(image_shape, &fixture.drawn_for("image", image_shape), encode);
+    assert_close(&format!("{name}: encoder"), &encoding, &fixture.output("encoding"), NETWORK);
+    assert_eq!(network.latent(&encoding).len(), latent_shape.len());
+
+    let decode = |g: &mut Graph, latent| network.decode(g, latent);
+    let image = through(latent_shape, &fixture.drawn_for("latent", latent_shape), decode);
+    assert_close(&format!("{name}: decoder"), &image, &fixture.output("image"), NETWORK);
+}
+
+/// What a network of one input makes of `data`.
+fn through(
+    shape: Shape,
+    data: &[f32],
+    forward: impl FnOnce(&mut Graph, Value) -> Value,
+) -> Vec<f32> {
+    let mut g = Graph::new();
+    let x = g.input(shape, Rate::Run);
+    let y = forward(&mut g, x);
+    g.output(y);
+    run(&g, &Vec::new(), &vec![(x, data.to_vec())], y)
+}
+
+fn check_text_encoder(name: &str) {
+    let fixture = Fixture::open(name);
+    let weights = fixture.weights(names::clip);
+    let read = ClipTextConfig::from_diffusers(fixture.config()).unwrap();
+    for (output, context) in [
+        ("last", ContextLayer::Last),
+        ("skip", ContextLayer::Skip(1)),
+        ("skip_raw", ContextLayer::SkipRaw(1)),
+    ] {
+        let config = ClipTextConfig { context, ..read.clone() };
+        let network = ClipText::load(&Weights::new(&weights), &config).unwrap();
+        let tokens = fixture.tokens();
+        let embedded: Vec<f32> =
+            tokens.iter().flat_map(|tokens| network.embed(tokens).unwrap()).collect();
+        let (n, length) = (tokens.len(), tokens[0].len());
+
+        let mut g = Graph::new();
+        let x = network.input(&mut g, n, length);
+        let features = network.forward(&mut g, x);
+        g.output(features.context);
+        g.output(features.last);
+        let given = vec![(x, embedded)];
+        let found = run(&g, &Vec::new(), &given, features.context);
+        assert_close(&format!("{name}: {output}"), &found, &fixture.output(output), NETWORK);
+
+        let last = run(&g, &Vec::new(), &given, features.last);
+        let pooled = last.chunks_exact(length * config.width).zip(&tokens);
+        let pooled: Vec<f32> = pooled.flat_map(|(last, t)| network.pooled(last, t)).collect();
+        assert_close(&format!("{name}: pooled"), &pooled, &fixture.output("pooled"), NETWORK);
+    }
+}
+
+macro_rules! parity {
+    ($check:ident: $($name:ident)*) => {
+        $(#[test] fn $name() { $check(stringify!($name)); })*
+    };
+}
+
+parity!(check_unet:
+    unet_sd1 unet_sd2 unet_sdxl unet_inpainting unet_guidance_embedded unet_pooled_text
+    unet_no_attention_in_the_middle unet_unconditional unet_class unet_scale_shift unet_concat);
+parity!(check_autoencoder:
+    autoencoder_kl autoencoder_kl_without_quant_conv autoencoder_vq autoencoder_tiny);
+parity!(check_text_encoder: clip open_clip);
