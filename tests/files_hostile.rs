@@ -8,6 +8,7 @@ mod bodies;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use pochade::files::gguf::Gguf;
 use pochade::files::{FileError, ModelFiles, WeightEncoding, pack};
@@ -28,12 +29,16 @@ fn gguf() -> Vec<u8> {
 
 /// A whole model, and where its tensors begin.
 fn model_gguf() -> (Vec<u8>, usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.gguf");
-    let model = ModelFiles::open(&fixtures().join("tiny")).unwrap();
-    pack(&model, &path, WeightEncoding::Keep, |_| ControlFlow::Continue(())).unwrap();
-    let data = Gguf::open(&path).unwrap().tensors().tensors()[0].range.start;
-    (fs::read(&path).unwrap(), data)
+    static MADE: OnceLock<(Vec<u8>, usize)> = OnceLock::new();
+    let make = || {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.gguf");
+        let model = ModelFiles::open(&fixtures().join("tiny")).unwrap();
+        pack(&model, &path, WeightEncoding::Keep, |_| ControlFlow::Continue(())).unwrap();
+        let data = Gguf::open(&path).unwrap().tensors().tensors()[0].range.start;
+        (fs::read(&path).unwrap(), data)
+    };
+    MADE.get_or_init(make).clone()
 }
 
 type Body = fn(&[u8]) -> Result<(), FileError>;

@@ -120,19 +120,27 @@ impl ComponentWeights {
     /// # Errors
     /// When there is none, its encoding is not read here, or it is damaged.
     pub fn view(&self, name: &str) -> Result<TensorView<'_>, FileError> {
+        let entry = self.entry(name)?;
+        let view = self.unchecked(entry)?;
+        let (file, stored) = (&self.files[entry.file], self.stored(entry));
+        let intact = |hash| *entry.intact.get_or_init(|| hash_bytes(file.bytes_of(stored)) == hash);
+        if entry.hash.is_none_or(intact) {
+            return Ok(view);
+        }
+        Err(damaged(file.origin(), stored))
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, FileError> {
         let entry = self.by_name.get(name).map(|&i| &self.entries[i]);
-        let entry = entry.ok_or_else(|| FileError::MissingTensor {
+        entry.ok_or_else(|| FileError::MissingTensor {
             file: self.origin.clone(),
             tensor: name.to_owned(),
-        })?;
-        let stored = self.stored(entry);
-        let file = &self.files[entry.file];
+        })
+    }
+
+    fn unchecked<'a>(&'a self, entry: &'a Entry) -> Result<TensorView<'a>, FileError> {
+        let (file, stored) = (&self.files[entry.file], self.stored(entry));
         let whole = file.view_of(stored)?;
-        if let Some(hash) = entry.hash
-            && !entry.intact.get_or_init(|| hash_bytes(whole.bytes()) == hash)
-        {
-            return Err(damaged(file.origin(), stored));
-        }
         let bytes = match &entry.data {
             Data::Range(range) => file.bytes().get(range.clone()).unwrap_or(&[]),
             Data::Owned(bytes) => bytes,
@@ -149,6 +157,10 @@ impl ComponentWeights {
 impl TensorSource for ComponentWeights {
     fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         self.view(name).ok()
+    }
+
+    fn outline(&self, name: &str) -> Option<TensorView<'_>> {
+        self.entry(name).and_then(|entry| self.unchecked(entry)).ok()
     }
 
     fn origin(&self) -> &str {
@@ -180,10 +192,8 @@ fn entry(file: &TensorFile, stored: &StoredTensor, found: Found) -> Result<Entry
         (Encoding::Other(_), _) | (_, Cut::Whole) => {
             (stored.shape.clone(), Data::Range(stored.range.clone()))
         }
-        (Encoding::Plain(dtype), cut) => {
-            let bytes = file.bytes().get(stored.range.clone()).unwrap_or(&[]);
-            cut_out(cut, *dtype, stored, bytes).ok_or_else(|| wrong_cut(file.origin(), stored))?
-        }
+        (Encoding::Plain(dtype), cut) => cut_out(cut, *dtype, stored, file.bytes_of(stored))
+            .ok_or_else(|| wrong_cut(file.origin(), stored))?,
     };
     let Found { name, file, tensor, hash, .. } = found;
     Ok(Entry { name, file, tensor, shape: squeezed(shape), data, hash, intact: OnceLock::new() })

@@ -106,6 +106,11 @@ impl TensorFile {
         &self.bytes
     }
 
+    /// The bytes of `tensor`, which is one of [`Self::tensors`].
+    pub fn bytes_of(&self, tensor: &StoredTensor) -> &[u8] {
+        self.bytes.get(tensor.range.clone()).unwrap_or(&[])
+    }
+
     /// The values of the tensor stored as `name`, `None` where there is no such tensor.
     ///
     /// # Errors
@@ -119,7 +124,6 @@ impl TensorFile {
     /// # Errors
     /// When its encoding is not read here.
     pub fn view_of<'a>(&'a self, tensor: &'a StoredTensor) -> Result<TensorView<'a>, FileError> {
-        let bytes = self.bytes.get(tensor.range.clone()).unwrap_or(&[]);
         let refused = || FileError::Encoding {
             file: self.origin.clone(),
             tensor: tensor.name.clone(),
@@ -127,7 +131,7 @@ impl TensorFile {
         };
         match tensor.encoding {
             Encoding::Plain(dtype) => {
-                TensorView::new(dtype, &tensor.shape, bytes).ok_or_else(refused)
+                TensorView::new(dtype, &tensor.shape, self.bytes_of(tensor)).ok_or_else(refused)
             }
             Encoding::Other(_) => Err(refused()),
         }

@@ -17,6 +17,12 @@ pub trait TensorSource: fmt::Debug + Send + Sync {
     /// The tensor of a canonical name.
     fn tensor(&self, name: &str) -> Option<TensorView<'_>>;
 
+    /// The same tensor for its shape and encoding alone: where [`TensorSource::tensor`] checks the
+    /// bytes, this does not read them.
+    fn outline(&self, name: &str) -> Option<TensorView<'_>> {
+        self.tensor(name)
+    }
+
     /// The file or folder, for messages.
     fn origin(&self) -> &str;
 
@@ -148,7 +154,8 @@ impl<'a> Weights<'a> {
     }
 
     fn find(&self, name: &str) -> Option<TensorView<'a>> {
-        self.source.tensor(&self.full(name))
+        let name = self.full(name);
+        if self.hollow { self.source.outline(&name) } else { self.source.tensor(&name) }
     }
 
     fn full(&self, name: &str) -> String {

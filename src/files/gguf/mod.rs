@@ -212,8 +212,8 @@ impl Gguf {
     /// When a tensor's bytes are not those that were written.
     pub fn verify(&self) -> Result<(), FileError> {
         for (i, tensor) in self.tensors.tensors().iter().enumerate() {
-            let bytes = self.tensors.bytes().get(tensor.range.clone()).unwrap_or(&[]);
-            if self.hash(i).is_some_and(|hash| hash != hash_bytes(bytes)) {
+            let found = || hash_bytes(self.tensors.bytes_of(tensor));
+            if self.hash(i).is_some_and(|hash| hash != found()) {
                 return Err(damaged(self.tensors.origin(), tensor));
             }
         }
