@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use pochade::files::gguf::{Gguf, GgufWriter, TensorSpec, Value};
 use pochade::files::{
-    Component, EmbeddedFiles, FileBytes, FileError, ModelFiles, TensorSource, WeightEncoding,
-    Weights, pack, safetensors,
+    Component, EmbeddedFiles, FileBytes, FileError, ModelFiles, Progress, TensorSource,
+    WeightEncoding, Weights, pack, safetensors,
 };
 use pochade_engine::{DType, TensorView};
 
@@ -270,4 +270,35 @@ fn a_fused_projection_is_taken_apart_head_by_head() {
     assert_eq!(values("q"), [0.0, 1.0, 6.0, 7.0]);
     assert_eq!(values("k"), [2.0, 3.0, 8.0, 9.0]);
     assert_eq!(values("v"), [4.0, 5.0, 10.0, 11.0]);
+}
+
+#[test]
+fn an_interrupted_packing_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    let model = ModelFiles::open(&tiny()).unwrap();
+    let half = |progress: Progress<'_>| match progress.done > progress.total / 2 {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    };
+    let error = pack(&model, &path, WeightEncoding::Keep, half).unwrap_err();
+    assert!(matches!(error, FileError::Interrupted { .. }), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_value_beyond_f16_is_not_narrowed_to_infinity() {
+    let model = copy();
+    let shape = [1, 2];
+    let bytes: Vec<u8> = [1.0f32, 70_000.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = TensorView::new(DType::F32, &shape, &bytes).unwrap();
+    fs::remove_file(model.path().join("text_encoder/model.fp16.safetensors")).unwrap();
+    let path = model.path().join("text_encoder/model.safetensors");
+    safetensors::write(&path, &[("text_projection.weight", view)]).unwrap();
+    let out = model.path().join("a.gguf");
+    let opened = ModelFiles::open(model.path()).unwrap();
+    let go_on = |_: Progress<'_>| ControlFlow::Continue(());
+    let error = pack(&opened, &out, WeightEncoding::F16, go_on).unwrap_err().to_string();
+    assert!(error.contains("text_projection.weight") && error.contains("f16"), "{error}");
+    assert!(!out.exists());
 }

@@ -130,6 +130,14 @@ impl ComponentWeights {
         Err(damaged(file.origin(), stored))
     }
 
+    /// Gives the memory of one tensor's pages back; its values stay readable.
+    pub fn release(&self, name: &str) {
+        if let Ok(entry) = self.entry(name) {
+            let range = self.stored(entry).range.clone();
+            self.files[entry.file].bytes().release(range);
+        }
+    }
+
     fn entry(&self, name: &str) -> Result<&Entry, FileError> {
         let entry = self.by_name.get(name).map(|&i| &self.entries[i]);
         entry.ok_or_else(|| FileError::MissingTensor {

@@ -78,6 +78,7 @@ pub fn pack(
                 return Err(FileError::Interrupted { file: path.display().to_string() });
             }
             done += write(&mut writer, &weights, info, encoding)?;
+            weights.release(info.name);
         }
     }
     writer.finish()?;
