@@ -1,7 +1,9 @@
 //! Pochade paints pictures from words on small computers, offline.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod diffusion;
 pub mod files;
 pub mod nets;
+pub mod paint;
 pub mod text;

@@ -126,3 +126,24 @@ fn noise_is_that_of_pytorch_for_every_size_and_seed() {
     }
     println!("worst difference: {worst:e}; {differing} of {all} differ");
 }
+
+/// A number that changes with any bit of any value.
+fn fingerprint(values: &[f32]) -> u64 {
+    let mix = |hash: u64, v: &f32| (hash ^ u64::from(v.to_bits())).wrapping_mul(0x100_0000_01b3);
+    values.iter().fold(0xcbf2_9ce4_8422_2325, mix)
+}
+
+#[test]
+fn noise_and_trajectories_have_the_same_bits_on_every_platform() {
+    let mut noise = vec![0.0; 4099];
+    TorchRng::new(42).randn(&mut noise);
+    let mut all = vec![fingerprint(&noise)];
+    for case in fixture("runs.json") {
+        let config = SchedulerConfig::from_diffusers(&case["config"]).unwrap();
+        let eta = case["eta"].as_f64().unwrap() as f32;
+        let settings = SamplerSettings { kind: config.sampler, steps: count(&case["steps"]), eta };
+        let mut sampler = build(&config, settings).unwrap();
+        all.push(fingerprint(&run(sampler.as_mut(), &case).concat()));
+    }
+    insta::assert_snapshot!(all.iter().map(|f| format!("{f:016x}\n")).collect::<String>());
+}

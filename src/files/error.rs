@@ -72,6 +72,11 @@ pub enum FileError {
         /// What it is instead, and what is accepted.
         problem: String,
     },
+    /// The caller stopped the writing of a file.
+    Interrupted {
+        /// File that was not written.
+        file: String,
+    },
 }
 
 impl FileError {
@@ -107,6 +112,7 @@ impl fmt::Display for FileError {
             Self::MissingPart { file, part } => {
                 write!(f, "{file}: the model has no {part}; `pochade inspect` lists what it has")
             }
+            Self::Interrupted { file } => write!(f, "{file}: interrupted, nothing was written"),
             Self::NotAModel { file, problem } => write!(f, "{file}: {problem}"),
         }
     }

@@ -39,6 +39,28 @@ impl NewFile {
         self.committed = true;
         sync_folder(&self.target)
     }
+
+    /// Forces the content to the disk and gives it the target's name, if no file has it.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AlreadyExists`] when one has; else as [`NewFile::commit`].
+    pub fn commit_new(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        move_to_free_name(&self.temporary, &self.target)?;
+        self.committed = true;
+        sync_folder(&self.target)
+    }
+}
+
+/// A hard link fails where the name is taken, in one operation. The file systems of memory cards
+/// have no hard links: there another program could take the name between question and move.
+fn move_to_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    match fs::hard_link(from, to) {
+        Ok(()) => fs::remove_file(from),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(error),
+        Err(_) if to.try_exists()? => Err(io::ErrorKind::AlreadyExists.into()),
+        Err(_) => fs::rename(from, to),
+    }
 }
 
 impl Write for NewFile {
@@ -108,6 +130,21 @@ mod tests {
         assert_eq!(fs::read(&target).unwrap(), b"old");
         new.commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert_eq!(names_in(folder.path()), ["picture"]);
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("picture");
+        let write = |bytes: &[u8]| {
+            let mut new = NewFile::create(&target).unwrap();
+            new.write_all(bytes).unwrap();
+            new.commit_new()
+        };
+        write(b"old").unwrap();
+        assert_eq!(write(b"new").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&target).unwrap(), b"old");
         assert_eq!(names_in(folder.path()), ["picture"]);
     }
 

@@ -127,8 +127,12 @@ impl Tokenizer {
         }
         let special = special(config, id_of)
             .or_else(|name| wrong(vocab_file, format!("has no special token '{name}'")))?;
-        let marks = [special.begin, special.end].map(|id| (tokens[id as usize].clone(), id));
-        Ok(Self { merges, special, marks: marks.to_vec(), tokens })
+        // The reference takes all four out of a text, be it an OpenCLIP padding of '!'.
+        let mut marks = vec![special.begin, special.end, special.pad, special.unknown];
+        marks.sort_unstable();
+        marks.dedup();
+        let marks = marks.into_iter().map(|id| (tokens[id as usize].clone(), id)).collect();
+        Ok(Self { merges, special, marks, tokens })
     }
 }
 

@@ -1,13 +1,15 @@
 //! CLIP's splitting pattern, as a scanner:
 //! `<|startoftext|>`, `<|endoftext|>`, `'s 't 're 've 'm 'll 'd`, `\p{L}+`, `\p{N}`, `[^\s\p{L}\p{N}]+`.
+//!
+//! The two names of special tokens only get here when they were written in capitals. The reference splits them once
+//! more by the rest of the pattern, so all they do is end a piece.
 
 use std::ops::Range;
 
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
-/// What is taken whole before anything else is tried.
-const LITERALS: [&str; 9] =
-    ["<|startoftext|>", "<|endoftext|>", "'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
+const CONTRACTIONS: [&str; 7] = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d"];
+const MARKS: [&str; 2] = ["<|startoftext|>", "<|endoftext|>"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Class {
@@ -32,17 +34,23 @@ fn class(c: char) -> Class {
 /// The pieces of a cleaned text, as ranges of bytes; white space belongs to none.
 pub(super) fn pieces(text: &str) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
+    let mut mark_end = 0;
     std::iter::from_fn(move || {
-        let blank = text[at..].find(|c| class(c) != Class::Space)?;
-        let start = at + blank;
-        at = start + piece_len(&text[start..]);
+        at += text[at..].find(|c| class(c) != Class::Space)?;
+        let start = at;
+        if start >= mark_end {
+            let mark = MARKS.iter().find(|mark| text[start..].starts_with(**mark));
+            mark_end = mark.map_or(0, |mark| start + mark.len());
+        }
+        let end = if start < mark_end { mark_end } else { text.len() };
+        at = start + piece_len(&text[start..end]);
         Some(start..at)
     })
 }
 
 /// Bytes of the piece that `text`, which does not begin with white space, begins with.
 fn piece_len(text: &str) -> usize {
-    if let Some(literal) = LITERALS.iter().find(|literal| text.starts_with(**literal)) {
+    if let Some(literal) = CONTRACTIONS.iter().find(|literal| text.starts_with(**literal)) {
         return literal.len();
     }
     let Some(first) = text.chars().next() else { return 0 };
@@ -69,6 +77,12 @@ mod tests {
     #[test]
     fn a_contraction_is_one_only_where_a_piece_begins() {
         assert_eq!(split("''s 'sun"), ["''", "s", "'s", "un"]);
+    }
+
+    #[test]
+    fn a_special_tokens_name_ends_with_its_piece() {
+        assert_eq!(split("<|endoftext|>!!"), ["<|", "endoftext", "|>", "!!"]);
+        assert_eq!(split("<|begin|>!!"), ["<|", "begin", "|>!!"]);
     }
 
     #[test]

@@ -1,0 +1,214 @@
+//! The arguments of every command, and the reading of their values.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::Args;
+
+use crate::diffusion::SamplerKind;
+use crate::paint::{Request, Size};
+
+/// What and how to paint. What is not given is left to the model.
+#[derive(Clone, Debug, Args)]
+pub struct PaintArgs {
+    /// What should be seen.
+    pub prompt: String,
+
+    /// Where the picture goes; a file that is there is replaced. With more than one picture, a
+    /// number is added to the name. A folder gets a name made from the prompt [default: here].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// A model's file or folder [default: the one that comes with the program].
+    #[arg(long, value_name = "PATH")]
+    pub model: Option<PathBuf>,
+
+    /// The number that decides the picture; the next pictures take the next numbers [default:
+    /// drawn at random].
+    #[arg(long, value_name = "N", value_parser = seed)]
+    pub seed: Option<u64>,
+
+    /// How many steps from noise to picture.
+    #[arg(long, value_name = "N", value_parser = steps)]
+    pub steps: Option<usize>,
+
+    /// How strongly the prompt is followed; 1 or less for not more than the model does by itself.
+    #[arg(long, value_name = "X", value_parser = guidance)]
+    pub guidance: Option<f32>,
+
+    /// Width and height in pixels.
+    #[arg(long, value_name = "WxH", value_parser = size)]
+    pub size: Option<Size>,
+
+    /// The way from noise to picture: ddim, euler, euler_a, dpm++2m, dpm++2m_karras, lcm or ddpm.
+    #[arg(long, value_name = "NAME", value_parser = SamplerKind::from_str)]
+    pub sampler: Option<SamplerKind>,
+
+    /// What should not be seen.
+    #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
+    pub negative: String,
+
+    /// How many threads work [default: one per core].
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+
+    /// How many pictures.
+    #[arg(long, value_name = "N", value_parser = count, default_value = "1")]
+    pub count: u64,
+
+    /// Print one JSON object per picture instead of its path.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Do not show the picture in the terminal.
+    #[arg(long)]
+    pub no_preview: bool,
+
+    /// Print nothing but the path.
+    #[arg(short, long)]
+    pub quiet: bool,
+}
+
+impl PaintArgs {
+    /// The request for one picture.
+    pub(super) fn request(&self, seed: u64) -> Request {
+        Request {
+            prompt: self.prompt.clone(),
+            negative: self.negative.clone(),
+            seed,
+            steps: self.steps,
+            guidance: self.guidance,
+            size: self.size,
+            sampler: self.sampler,
+        }
+    }
+}
+
+/// Which model to look into.
+#[derive(Clone, Debug, Args)]
+pub struct InspectArgs {
+    /// A model's file or folder.
+    pub model: PathBuf,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Reads a number and keeps it if it is good.
+fn number<T: FromStr>(
+    text: &str,
+    wanted: &'static str,
+    good: impl Fn(&T) -> bool,
+) -> Result<T, &'static str> {
+    text.trim().parse().ok().filter(good).ok_or(wanted)
+}
+
+fn seed(text: &str) -> Result<u64, &'static str> {
+    number(text, "a seed is a whole number from 0 to 18446744073709551615", |_| true)
+}
+
+fn steps(text: &str) -> Result<usize, &'static str> {
+    number(text, "steps are a whole number from 1 to 1000", |n| (1..=1000).contains(n))
+}
+
+fn guidance(text: &str) -> Result<f32, &'static str> {
+    let good = |x: &f32| x.is_finite() && *x >= 0.0;
+    number(text, "guidance is a number of 0 or more, such as 7.5", good)
+}
+
+fn threads(text: &str) -> Result<usize, &'static str> {
+    number(text, "threads are a whole number from 1 to 1024", |n| (1..=1024).contains(n))
+}
+
+fn count(text: &str) -> Result<u64, &'static str> {
+    number(text, "a count is a whole number from 1 to 100000", |n| (1..=100_000).contains(n))
+}
+
+fn size(text: &str) -> Result<Size, &'static str> {
+    const WANTED: &str = "a size is width x height in pixels from 8 to 16384 each, such as 128x128";
+    let (width, height) = text.split_once(['x', 'X']).ok_or(WANTED)?;
+    let side = |text: &str| number(text, WANTED, |n: &usize| (8..=16_384).contains(n));
+    Ok(Size { width: side(width)?, height: side(height)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use clap::{CommandFactory, Parser};
+
+    fn parse(arguments: &[&str]) -> Result<PaintArgs, String> {
+        let start = ["pochade", "paint"];
+        match Cli::try_parse_from(start.iter().chain(arguments)) {
+            Ok(Cli { command: Command::Paint(args), .. }) => Ok(args),
+            Ok(_) => Err("another command".to_owned()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[test]
+    fn the_definitions_are_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_argument_reaches_the_request() {
+        let args = parse(&[
+            "a red sun",
+            "--seed",
+            "7",
+            "--steps",
+            "12",
+            "--guidance",
+            "3.5",
+            "--size",
+            "128x96",
+            "--sampler",
+            "DPM++ 2M Karras",
+            "--negative",
+            "fog",
+        ])
+        .unwrap();
+        let wanted = Request {
+            prompt: "a red sun".to_owned(),
+            negative: "fog".to_owned(),
+            seed: 7,
+            steps: Some(12),
+            guidance: Some(3.5),
+            size: Some(Size { width: 128, height: 96 }),
+            sampler: Some(SamplerKind::DpmSolverKarras),
+        };
+        assert_eq!(args.request(args.seed.unwrap()), wanted);
+    }
+
+    #[test]
+    fn a_wrong_value_is_answered_with_one_sentence() {
+        let first_line = |arguments: &[&str]| {
+            let all: Vec<&str> = ["sun"].iter().chain(arguments).copied().collect();
+            parse(&all).unwrap_err().lines().next().unwrap_or_default().to_owned()
+        };
+        let errors = [
+            first_line(&["--size", "128"]),
+            first_line(&["--size", "0x128"]),
+            first_line(&["--size", "99999999999999999999x8"]),
+            first_line(&["--steps", "0"]),
+            first_line(&["--steps", "1001"]),
+            first_line(&["--guidance=-1"]),
+            first_line(&["--guidance", "nan"]),
+            first_line(&["--guidance", "inf"]),
+            first_line(&["--threads", "0"]),
+            first_line(&["--seed=-1"]),
+            first_line(&["--count", "many"]),
+            first_line(&["--sampler", "heun"]),
+        ];
+        insta::assert_snapshot!(errors.join("\n"));
+    }
+
+    #[test]
+    fn help_tells_every_argument() {
+        let mut command = Cli::command();
+        let paint = command.find_subcommand_mut("paint").unwrap();
+        insta::assert_snapshot!(paint.clone().term_width(100).render_help());
+    }
+}

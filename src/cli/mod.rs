@@ -1,0 +1,145 @@
+//! The command line: what can be asked, and how answers are shown.
+//!
+//! Results go to the standard output, everything else to the standard error, so that both can be
+//! used apart. What a command needs from the rest of the program is a [`Studio`], for which tests
+//! put a stand-in.
+
+mod arguments;
+mod inspect;
+mod output;
+mod paint;
+mod progress;
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+pub use arguments::{InspectArgs, PaintArgs};
+pub use inspect::{Inspection, PartInspection, TypeInspection};
+
+use crate::paint::Paint;
+use crate::paint::preview::Protocol;
+
+/// What the commands need from the rest of the program.
+pub trait Studio {
+    /// Paints with one model.
+    type Painter: Paint;
+
+    /// Opens a model, or the default one, to paint with that many threads.
+    ///
+    /// # Errors
+    /// When the model cannot be read.
+    fn open(&self, model: Option<&Path>, threads: Option<usize>) -> anyhow::Result<Self::Painter>;
+
+    /// Looks into a model without painting.
+    ///
+    /// # Errors
+    /// When the model cannot be read.
+    fn inspect(&self, model: &Path) -> anyhow::Result<Inspection>;
+}
+
+/// Paints pictures from words on small computers, offline.
+#[derive(Debug, Parser)]
+#[command(name = "pochade", version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Say more of what happens; twice for every detail.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Paint a picture from words.
+    Paint(PaintArgs),
+    /// Show a model's parts, types, bytes and memory.
+    Inspect(InspectArgs),
+}
+
+/// Where answers go, and what the terminal there can show.
+pub struct Console<'a> {
+    /// Results.
+    pub out: &'a mut dyn Write,
+    /// Everything else that is said.
+    pub notes: &'a mut dyn Write,
+    /// How pictures are shown on `out`, if at all.
+    pub pictures: Option<Protocol>,
+    /// Characters per line.
+    pub columns: usize,
+}
+
+impl std::fmt::Debug for Console<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Console")
+            .field("pictures", &self.pictures)
+            .field("columns", &self.columns)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The whole program: reads `arguments`, runs, and says what went wrong. The status is 0, or 1
+/// after an error, or 2 when the arguments make no sense.
+pub fn main(studio: &impl Studio, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help goes to the standard output; nothing can be done when that is closed.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    start_logging(cli.verbose);
+    let (mut out, mut notes) = (io::stdout(), io::stderr());
+    let mut console = Console {
+        pictures: Protocol::detect(out.is_terminal(), |name| std::env::var(name).ok()),
+        columns: terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0)),
+        out: &mut out,
+        notes: &mut notes,
+    };
+    match run(studio, &cli, &mut console) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{} {error:#}", error_label());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// Whatever keeps it from being done, in sentences for the user.
+pub fn run(studio: &impl Studio, cli: &Cli, console: &mut Console<'_>) -> anyhow::Result<()> {
+    match &cli.command {
+        Command::Paint(args) => {
+            let output = output::Output::new(args.output.as_deref(), args.count)?;
+            let mut painter = studio.open(args.model.as_deref(), args.threads)?;
+            paint::paint(&mut painter, args, &output, console)
+        }
+        Command::Inspect(args) => inspect::inspect(studio, args, console),
+    }
+}
+
+fn start_logging(verbose: u8) {
+    let level = match verbose {
+        0 => log::LevelFilter::Warn,
+        1 => log::LevelFilter::Info,
+        2 => log::LevelFilter::Debug,
+        _ => log::LevelFilter::Trace,
+    };
+    // Fails only where a test has set a logger already.
+    let _ = env_logger::Builder::new().filter_level(level).parse_env("POCHADE_LOG").try_init();
+}
+
+fn error_label() -> &'static str {
+    let colour = io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    if colour { "\x1b[1;31merror:\x1b[0m" } else { "error:" }
+}

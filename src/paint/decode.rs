@@ -1,0 +1,77 @@
+//! The decoder: from a latent to a picture (section 3.1 of the LDM paper).
+
+use image::RgbImage;
+use pochade_engine::{Engine, Graph, Plan, Rate, Session, Shape, Value};
+
+use super::PaintError;
+use crate::files::{Component, ModelFiles, Weights};
+use crate::nets::{Autoencoder, AutoencoderConfig, Halves};
+
+/// A decoder, and the session for the size that was painted last.
+pub(super) struct DecoderStage {
+    network: Autoencoder,
+    prepared: Option<Prepared>,
+}
+
+struct Prepared {
+    size: (usize, usize),
+    input: Value,
+    output: Value,
+    session: Session,
+}
+
+/// The autoencoder's architecture.
+pub(super) fn config(files: &ModelFiles) -> Result<AutoencoderConfig, PaintError> {
+    let json = files.config(Component::Autoencoder)?;
+    AutoencoderConfig::from_diffusers(json).map_err(|e| PaintError::Config("vae", e))
+}
+
+impl DecoderStage {
+    pub fn load(files: &ModelFiles) -> Result<Self, PaintError> {
+        let weights = files.weights(Component::Autoencoder)?;
+        let weights = Weights::new(&weights);
+        let network = Autoencoder::load(&weights, &config(files)?, Halves::Decoder)?;
+        Ok(Self { network, prepared: None })
+    }
+
+    /// `latent: [h, w, channels]` as the denoiser leaves it.
+    pub fn decode(
+        &mut self,
+        latent: &[f32],
+        size: (usize, usize),
+        engine: &mut Engine,
+    ) -> Result<RgbImage, PaintError> {
+        let config = self.network.config();
+        let (scale, shift) = (config.scaling_factor(), config.shift_factor());
+        let unscaled: Vec<f32> = latent.iter().map(|v| v / scale + shift).collect();
+        let mut prepared = self.prepare(size, engine)?;
+        prepared.session.setup(engine, &[]);
+        prepared.session.run(engine, &[(prepared.input, &unscaled)]);
+        let pixels = prepared.session.output(prepared.output).iter().map(|v| to_byte(*v)).collect();
+        self.prepared = Some(prepared);
+        let factor = self.network.config().factor();
+        let (width, height) = ((size.1 * factor) as u32, (size.0 * factor) as u32);
+        RgbImage::from_raw(width, height, pixels).ok_or_else(|| {
+            PaintError::Conditioning("this model's decoder does not make RGB pictures".to_owned())
+        })
+    }
+
+    fn prepare(&mut self, size: (usize, usize), engine: &Engine) -> Result<Prepared, PaintError> {
+        if let Some(prepared) = self.prepared.take_if(|p| p.size == size) {
+            return Ok(prepared);
+        }
+        self.prepared = None;
+        let mut g = Graph::new();
+        let channels = self.network.config().latent_channels();
+        let input = g.input(Shape::image(1, size.0, size.1, channels), Rate::Run);
+        let output = self.network.decode(&mut g, input);
+        g.output(output);
+        let plan = Plan::new(&g).map_err(|e| PaintError::Graph("vae", e))?;
+        Ok(Prepared { size, input, output, session: Session::new(engine, plan) })
+    }
+}
+
+/// -1..1 to 0..255 as diffusers rounds.
+fn to_byte(value: f32) -> u8 {
+    ((value / 2.0 + 0.5).clamp(0.0, 1.0) * 255.0).round_ties_even() as u8
+}

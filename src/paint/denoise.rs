@@ -1,0 +1,172 @@
+//! The denoiser and its loop (section 3.2 of the LDM paper): from noise to a latent, guided by two contexts at once.
+
+use pochade_engine::{Engine, Graph, Plan, Session, Value};
+use serde_json::Value as Json;
+
+use super::text_stage::Context;
+use super::{PaintError, Size};
+use crate::diffusion::{Guidance, LatentShape, Sampler, TorchRng};
+use crate::files::{Component, ModelFiles, Weights};
+use crate::nets::{
+    Conditioning, Sinusoid, UNet, UNetConfig, UNetExtent, UNetInputs, VectorInput,
+    guidance_embedding, size_vector,
+};
+
+/// A UNet, and the session for the sizes that were painted last.
+pub(super) struct UNetStage {
+    network: UNet,
+    /// Embeds the sizes that Stable Diffusion XL is told.
+    sizes: Sinusoid,
+    prepared: Option<Prepared>,
+}
+
+struct Prepared {
+    extent: UNetExtent,
+    inputs: UNetInputs,
+    output: Value,
+    session: Session,
+}
+
+/// What one run of the loop needs beside the sampler.
+pub(super) struct Denoising<'a> {
+    /// Rows and columns of the latent.
+    pub height: usize,
+    pub width: usize,
+    /// The picture's.
+    pub pixels: Size,
+    /// Of the negative prompt and the prompt.
+    pub contexts: [&'a Context; 2],
+    /// Tokens of a context.
+    pub tokens: usize,
+    pub guidance: f32,
+    pub seed: u64,
+}
+
+impl UNetStage {
+    pub fn load(files: &ModelFiles) -> Result<Self, PaintError> {
+        let json = files.config(Component::Unet)?;
+        let config = UNetConfig::from_diffusers(json).map_err(|e| PaintError::Config("unet", e))?;
+        check_conditioning(&config)?;
+        let weights = files.weights(Component::Unet)?;
+        let network = UNet::load(&Weights::new(&weights), &config)?;
+        let width = json.get("addition_time_embed_dim").and_then(Json::as_u64).unwrap_or(256);
+        let sizes = Sinusoid { width: width as usize, ..config.sinusoid() };
+        Ok(Self { network, sizes, prepared: None })
+    }
+
+    /// Channels of the latent.
+    pub fn channels(&self) -> usize {
+        self.network.config().out_channels
+    }
+
+    /// The plan for one step, ready to run.
+    fn prepare(&mut self, extent: UNetExtent, engine: &Engine) -> Result<Prepared, PaintError> {
+        if let Some(prepared) = self.prepared.take_if(|p| p.extent == extent) {
+            return Ok(prepared);
+        }
+        self.prepared = None;
+        let mut g = Graph::new();
+        let config = self.network.config();
+        let inputs = Conditioning::of(config).declare(&mut g, config, extent);
+        let output = self.network.forward(&mut g, &inputs);
+        g.output(output);
+        let plan = Plan::new(&g).map_err(|e| PaintError::Graph("unet", e))?;
+        log::debug!(
+            "unet at {}x{}: {:.1} GMAC a step, {} MiB of intermediates",
+            extent.width,
+            extent.height,
+            plan.macs() as f64 / 1e9,
+            plan.activation_bytes(engine.threads()) >> 20
+        );
+        Ok(Prepared { extent, inputs, output, session: Session::new(engine, plan) })
+    }
+
+    /// Runs the loop; `after` is called after every step with its number and the clean latent as it is seen coming, and
+    /// stops the loop by returning false. Returns the latent `[h, w, channels]`.
+    pub fn denoise(
+        &mut self,
+        d: &Denoising<'_>,
+        sampler: &mut dyn Sampler,
+        engine: &mut Engine,
+        after: &mut dyn FnMut(usize, &[f32]) -> bool,
+    ) -> Result<Vec<f32>, PaintError> {
+        let embedded = self.network.config().guidance_width;
+        let guidance = Guidance::new(if embedded.is_some() { 1.0 } else { d.guidance });
+        let batch = guidance.batch();
+        let extent = UNetExtent { batch, height: d.height, width: d.width, tokens: d.tokens };
+        let mut prepared = self.prepare(extent, engine)?;
+        self.condition(d, &mut prepared, engine);
+
+        let shape = LatentShape { channels: self.channels(), height: d.height, width: d.width };
+        let mut rng = TorchRng::new(d.seed);
+        let mut x = vec![0.0; shape.len()];
+        rng.randn_latent(shape, &mut x);
+        x.iter_mut().for_each(|v| *v *= sampler.init_noise_sigma());
+        let mut input = vec![0.0; batch * x.len()];
+        let mut answer = input.clone();
+        for i in 0..sampler.len() {
+            let (first, rest) = input.split_at_mut(x.len());
+            sampler.scale_input(i, &x, first);
+            rest.copy_from_slice(&first[..rest.len()]);
+            self.ask(&mut prepared, sampler.timestep(i), &input, &mut answer, engine);
+            let guided = guidance.combine(&mut answer);
+            sampler.step(i, guided, &mut x, &mut |noise| rng.randn_latent(shape, noise));
+            if !after(i, sampler.denoised()) {
+                return Err(PaintError::Interrupted);
+            }
+        }
+        self.prepared = Some(prepared);
+        Ok(x)
+    }
+
+    /// Gives the network what holds for the whole loop.
+    fn condition(&self, d: &Denoising<'_>, prepared: &mut Prepared, engine: &mut Engine) {
+        let config = self.network.config();
+        let contexts = &d.contexts[2 - prepared.extent.batch..];
+        let tokens: Vec<f32> = contexts.iter().flat_map(|c| c.tokens.iter().copied()).collect();
+        let (height, width) = (d.pixels.height as f32, d.pixels.width as f32);
+        let sizes = [height, width, 0.0, 0.0, height, width];
+        let vector: Vec<f32> =
+            contexts.iter().flat_map(|c| size_vector(&c.pooled, &sizes, self.sizes)).collect();
+        let scale = config.guidance_width.map(|w| guidance_embedding(d.guidance - 1.0, w));
+        let scale = scale.unwrap_or_default();
+        let inputs = &prepared.inputs;
+        let given =
+            [(inputs.context, &tokens), (inputs.vector, &vector), (inputs.guidance, &scale)];
+        let given: Vec<_> =
+            given.into_iter().filter_map(|(v, data)| Some((v?, &data[..]))).collect();
+        prepared.session.setup(engine, &given);
+    }
+
+    /// One answer of the network: `input` and `answer` are `[n, h, w, channels]`.
+    fn ask(
+        &self,
+        prepared: &mut Prepared,
+        timestep: f32,
+        input: &[f32],
+        answer: &mut [f32],
+        engine: &mut Engine,
+    ) {
+        let embedded = self.network.config().sinusoid().embed(timestep);
+        let embedded = embedded.repeat(prepared.extent.batch);
+        let given = [(prepared.inputs.latent, input), (prepared.inputs.timestep, &embedded[..])];
+        prepared.session.run(engine, &given);
+        answer.copy_from_slice(prepared.session.output(prepared.output));
+    }
+}
+
+/// Words can give a context and a size; they cannot give a mask, a layout or a class.
+fn check_conditioning(config: &UNetConfig) -> Result<(), PaintError> {
+    let conditioning = Conditioning::of(config);
+    if conditioning.takes_channels() {
+        return Err(PaintError::Conditioning(format!(
+            "this model is conditioned by a picture ({conditioning}); paint can give it words only"
+        )));
+    }
+    if let VectorInput::Classes(classes) = config.vector {
+        return Err(PaintError::Conditioning(format!(
+            "this model is conditioned by one of {classes} classes; paint can give it words only"
+        )));
+    }
+    Ok(())
+}

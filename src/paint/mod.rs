@@ -1,0 +1,22 @@
+//! Painting: from a request to a picture and its file.
+//!
+//! A [`Painter`] opens a model and runs its parts in turn: text encoder, denoiser, decoder. The formats of pictures, their
+//! metadata and their preview in a terminal are here too.
+
+mod decode;
+mod default_model;
+mod denoise;
+mod error;
+mod hints;
+pub mod infotext;
+mod painter;
+pub mod png;
+pub mod preview;
+mod request;
+mod text_stage;
+pub mod write;
+
+pub use default_model::default_model;
+pub use error::{MAX_SIDE, PaintError};
+pub use painter::Painter;
+pub use request::{Paint, Painting, Progress, Request, Resolved, Size, Stage, Timings};

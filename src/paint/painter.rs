@@ -1,0 +1,315 @@
+//! The painter: prompt to picture, with the parts of a model taking turns in memory.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use pochade_engine::Engine;
+use serde_json::Value as Json;
+
+use super::decode::{self, DecoderStage};
+use super::denoise::{Denoising, UNetStage};
+use super::error::MAX_SIDE;
+use super::hints::Hints;
+use super::text_stage::{Context, TextStage};
+use super::{
+    Paint, PaintError, Painting, Progress, Request, Resolved, Size, Stage, Timings, default_model,
+};
+use crate::diffusion::{SamplerSettings, SchedulerConfig, sampler};
+use crate::files::{Component, ModelFiles};
+use crate::nets::UNetConfig;
+
+/// Models with fewer bytes of weights keep all parts loaded between pictures.
+const KEEP_ALL_BELOW: usize = 256 << 20;
+
+/// Listens to a painter; breaking stops it.
+type Observer<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
+
+/// Paints with one model on one engine.
+pub struct Painter {
+    files: ModelFiles,
+    engine: Engine,
+    scheduler: SchedulerConfig,
+    limits: Limits,
+    /// Whether all parts stay loaded.
+    keep_all: bool,
+    text: Option<TextStage>,
+    unet: Option<UNetStage>,
+    decoder: Option<DecoderStage>,
+    /// The prompts that were encoded last.
+    encoded: Option<Encoded>,
+    hash: Option<String>,
+}
+
+/// The encodings of a negative prompt and a prompt.
+struct Encoded {
+    prompts: [String; 2],
+    contexts: [Context; 2],
+    tokens: usize,
+    warnings: Vec<String>,
+}
+
+/// What sizes a model paints.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    /// Pixels per latent pixel.
+    factor: usize,
+    /// Sides are multiples of this many pixels.
+    multiple: usize,
+    /// Width and height the model was trained at.
+    native: Size,
+}
+
+impl Painter {
+    /// Opens the model at `path`, or the one that is part of the binary, on `threads` threads (default: one per core).
+    ///
+    /// # Errors
+    /// When the model cannot be read, or the environment asks for an instruction set that is not there.
+    pub fn open(path: Option<&Path>, threads: Option<usize>) -> Result<Self, PaintError> {
+        let files = match path {
+            Some(path) => ModelFiles::open(path)?,
+            None => default_model()?,
+        };
+        Self::new(files, Engine::new(threads)?)
+    }
+
+    /// A painter for an opened model.
+    ///
+    /// # Errors
+    /// When a config is missing or asks for something unknown.
+    pub fn new(files: ModelFiles, engine: Engine) -> Result<Self, PaintError> {
+        let scheduler = SchedulerConfig::from_diffusers(files.config(Component::Scheduler)?)?;
+        let limits = Limits::of(&files)?;
+        let keep_all = weight_bytes(&files)? < KEEP_ALL_BELOW;
+        Ok(Self {
+            files,
+            engine,
+            scheduler,
+            limits,
+            keep_all,
+            text: None,
+            unet: None,
+            decoder: None,
+            encoded: None,
+            hash: None,
+        })
+    }
+
+    /// The model.
+    pub fn files(&self) -> &ModelFiles {
+        &self.files
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The request with the model's choices filled in.
+    ///
+    /// # Errors
+    /// When the size is not one the model paints.
+    pub fn resolve(&mut self, request: &Request) -> Result<Resolved, PaintError> {
+        let hints = Hints::of(self.files.config(Component::Scheduler)?);
+        let size = request.size.unwrap_or(self.limits.native);
+        self.limits.check(size)?;
+        Ok(Resolved {
+            prompt: request.prompt.clone(),
+            negative: request.negative.clone(),
+            seed: request.seed,
+            steps: request.steps.or(hints.steps).unwrap_or(20),
+            guidance: request.guidance.or(hints.guidance).unwrap_or(7.5),
+            size,
+            sampler: request.sampler.unwrap_or(self.scheduler.sampler),
+            model: self.model_name(),
+            model_hash: Some(self.model_hash()?),
+        })
+    }
+
+    /// The last part of the model's path, without its extension.
+    fn model_name(&self) -> String {
+        let origin = Path::new(self.files.origin());
+        origin.file_stem().unwrap_or(origin.as_os_str()).to_string_lossy().into_owned()
+    }
+
+    /// The hash of the model, read once.
+    fn model_hash(&mut self) -> Result<String, PaintError> {
+        if self.hash.is_none() {
+            self.hash = Some(self.files.short_hash()?);
+        }
+        Ok(self.hash.clone().unwrap_or_default())
+    }
+
+    /// Encodes both prompts, unless they are those of the last picture.
+    fn encode(&mut self, prompts: [&str; 2]) -> Result<Encoded, PaintError> {
+        if let Some(encoded) = self.encoded.take_if(|e| e.prompts == prompts) {
+            return Ok(encoded);
+        }
+        let mut stage = match self.text.take() {
+            Some(stage) => stage,
+            None => TextStage::load(&self.files, &self.engine)?,
+        };
+        let mut warnings = Vec::new();
+        let mut encode = |prompt: &str| {
+            let (context, dropped) = stage.encode(prompt, &mut self.engine)?;
+            warnings.extend(dropped.map(|rest| {
+                format!("the prompt is too long for this model, which did not read: \"{rest}\"")
+            }));
+            Ok::<_, PaintError>(context)
+        };
+        let contexts = [encode(prompts[0])?, encode(prompts[1])?];
+        let tokens = stage.positions();
+        self.text = self.keep_all.then_some(stage);
+        Ok(Encoded { prompts: prompts.map(str::to_owned), contexts, tokens, warnings })
+    }
+
+    fn denoise(
+        &mut self,
+        settings: &Resolved,
+        encoded: &Encoded,
+        observer: &mut Observer<'_>,
+    ) -> Result<Vec<f32>, PaintError> {
+        let mut sampler = sampler(
+            &self.scheduler,
+            SamplerSettings { kind: settings.sampler, steps: settings.steps, eta: 0.0 },
+        )?;
+        let mut stage = match self.unet.take() {
+            Some(stage) => stage,
+            None => UNetStage::load(&self.files)?,
+        };
+        let (height, width) = self.limits.latent(settings.size);
+        let denoising = Denoising {
+            height,
+            width,
+            pixels: settings.size,
+            contexts: [&encoded.contexts[0], &encoded.contexts[1]],
+            tokens: encoded.tokens,
+            guidance: settings.guidance,
+            seed: settings.seed,
+        };
+        let steps = sampler.len();
+        let mut after = |i: usize, _: &[f32]| {
+            let progress = Progress { stage: Stage::Denoise, step: i + 1, steps, preview: None };
+            observer(progress).is_continue()
+        };
+        let latent = stage.denoise(&denoising, sampler.as_mut(), &mut self.engine, &mut after);
+        self.unet = self.keep_all.then_some(stage);
+        latent
+    }
+
+    fn decode(
+        &mut self,
+        settings: &Resolved,
+        latent: &[f32],
+    ) -> Result<image::RgbImage, PaintError> {
+        let mut stage = match self.decoder.take() {
+            Some(stage) => stage,
+            None => DecoderStage::load(&self.files)?,
+        };
+        let image = stage.decode(latent, self.limits.latent(settings.size), &mut self.engine);
+        self.decoder = self.keep_all.then_some(stage);
+        image
+    }
+
+    fn substituted_sampler(&self, request: &Request) -> Option<String> {
+        let class = self.scheduler.substituted.as_ref().filter(|_| request.sampler.is_none())?;
+        let instead = self.scheduler.sampler;
+        Some(format!("the model asks for {class}, which is not known here; {instead} was used"))
+    }
+}
+
+impl Limits {
+    fn of(files: &ModelFiles) -> Result<Self, PaintError> {
+        let json = files.config(Component::Unet)?;
+        let unet = UNetConfig::from_diffusers(json).map_err(|e| PaintError::Config("unet", e))?;
+        let factor = decode::config(files)?.factor();
+        let multiple = factor.saturating_mul(unet.size_multiple());
+        let (height, width) = sample_size(json);
+        let side = |latent: u64| (latent.min(MAX_SIDE as u64) as usize * factor).min(MAX_SIDE);
+        Ok(Self { factor, multiple, native: Size { width: side(width), height: side(height) } })
+    }
+
+    fn check(&self, asked: Size) -> Result<(), PaintError> {
+        let fits =
+            |side: usize| (1..=MAX_SIDE).contains(&side) && side.is_multiple_of(self.multiple);
+        if fits(asked.width) && fits(asked.height) {
+            return Ok(());
+        }
+        Err(PaintError::Size { asked, multiple: self.multiple })
+    }
+
+    /// Rows and columns of the latent of a picture.
+    fn latent(&self, size: Size) -> (usize, usize) {
+        (size.height / self.factor, size.width / self.factor)
+    }
+}
+
+/// Bytes of all weights as they are stored.
+fn weight_bytes(files: &ModelFiles) -> Result<usize, PaintError> {
+    let mut bytes = 0;
+    for part in files.components().filter(|part| *part != Component::Scheduler) {
+        bytes += files.weights(part)?.tensors().map(|t| t.bytes).sum::<usize>();
+    }
+    Ok(bytes)
+}
+
+/// Height and width of the latent that a UNet was trained at; 64 where its config does not say.
+fn sample_size(unet: &Json) -> (u64, u64) {
+    let sides: Option<Vec<u64>> = match unet.get("sample_size") {
+        Some(Json::Array(sides)) => sides.iter().map(Json::as_u64).collect(),
+        Some(side) => side.as_u64().map(|side| vec![side, side]),
+        None => None,
+    };
+    match sides.as_deref() {
+        Some(&[height, width]) => (height, width),
+        _ => (64, 64),
+    }
+}
+
+impl Paint for Painter {
+    type Error = PaintError;
+
+    fn paint(
+        &mut self,
+        request: &Request,
+        progress: &mut Observer<'_>,
+    ) -> Result<Painting, PaintError> {
+        let settings = self.resolve(request)?;
+        let mut timings = Timings::default();
+        let steps = settings.steps;
+
+        let start = Instant::now();
+        let encoded = self.encode([&settings.negative, &settings.prompt])?;
+        timings.text = start.elapsed();
+        notify(progress, Progress { stage: Stage::Text, step: 0, steps, preview: None })?;
+
+        let start = Instant::now();
+        let latent = self.denoise(&settings, &encoded, progress);
+        let mut warnings = encoded.warnings.clone();
+        self.encoded = Some(encoded);
+        let latent = latent?;
+        timings.denoise = start.elapsed();
+
+        let start = Instant::now();
+        let image = self.decode(&settings, &latent)?;
+        timings.decode = start.elapsed();
+        notify(progress, Progress { stage: Stage::Decode, step: steps, steps, preview: None })?;
+
+        warnings.extend(self.substituted_sampler(request));
+        Ok(Painting { image, request: settings, warnings, timings })
+    }
+}
+
+fn notify(observer: &mut Observer<'_>, progress: Progress<'_>) -> Result<(), PaintError> {
+    match observer(progress) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(PaintError::Interrupted),
+    }
+}
+
+impl fmt::Debug for Painter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Painter({} on {:?})", self.files.origin(), self.engine)
+    }
+}

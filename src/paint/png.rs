@@ -1,0 +1,155 @@
+//! PNG files that carry the text they were painted from.
+//!
+//! The text stands in a chunk called `parameters`, where other programs look for it: `tEXt` if
+//! Latin-1 can spell it, else `iTXt`, as Pillow decides.
+
+use std::fmt;
+use std::io::Cursor;
+
+use image::RgbImage;
+
+/// The keyword of the chunk.
+const KEYWORD: &str = "parameters";
+
+/// The most text that is read from one chunk.
+const MOST_TEXT: usize = 1 << 20;
+
+/// Why a picture could not be encoded, or a file not be read.
+#[derive(Debug)]
+pub enum PngError {
+    /// The picture cannot be written as PNG.
+    Encode(::png::EncodingError),
+    /// The bytes are no PNG, or a damaged one.
+    Decode(::png::DecodingError),
+}
+
+impl fmt::Display for PngError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Encode(error) => write!(f, "the picture cannot be written as PNG: {error}"),
+            Self::Decode(error) => write!(f, "this is not a PNG file that can be read: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for PngError {}
+
+/// The bytes of a PNG file of `image` that carries `parameters`.
+///
+/// # Errors
+/// When the picture has no pixels.
+pub fn encode(image: &RgbImage, parameters: &str) -> Result<Vec<u8>, PngError> {
+    let mut bytes = Vec::new();
+    write_png(&mut bytes, image, parameters).map_err(PngError::Encode)?;
+    Ok(bytes)
+}
+
+fn write_png(
+    bytes: &mut Vec<u8>,
+    image: &RgbImage,
+    parameters: &str,
+) -> Result<(), ::png::EncodingError> {
+    let mut encoder = ::png::Encoder::new(bytes, image.width(), image.height());
+    encoder.set_color(::png::ColorType::Rgb);
+    encoder.set_depth(::png::BitDepth::Eight);
+    // A null character would end the text.
+    let text = parameters.replace('\0', "");
+    if text.chars().all(|c| u32::from(c) < 256) {
+        encoder.add_text_chunk(KEYWORD.to_owned(), text)?;
+    } else {
+        encoder.add_itxt_chunk(KEYWORD.to_owned(), text)?;
+    }
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(image.as_raw())?;
+    writer.finish()
+}
+
+/// The `parameters` that a PNG file carries, if any.
+///
+/// # Errors
+/// When the bytes are no PNG, or a damaged one.
+pub fn parameters(bytes: &[u8]) -> Result<Option<String>, PngError> {
+    let decoder = ::png::Decoder::new(Cursor::new(bytes));
+    let mut reader = decoder.read_info().map_err(PngError::Decode)?;
+    if let Some(text) = find(reader.info()).map_err(PngError::Decode)? {
+        return Ok(Some(text));
+    }
+    // Some programs write it behind the pixels.
+    reader.finish().map_err(PngError::Decode)?;
+    find(reader.info()).map_err(PngError::Decode)
+}
+
+fn find(info: &::png::Info<'_>) -> Result<Option<String>, ::png::DecodingError> {
+    if let Some(chunk) = info.uncompressed_latin1_text.iter().find(|c| c.keyword == KEYWORD) {
+        return Ok(Some(chunk.text.clone()));
+    }
+    if let Some(chunk) = info.utf8_text.iter().find(|c| c.keyword == KEYWORD) {
+        let mut chunk = chunk.clone();
+        chunk.decompress_text_with_limit(MOST_TEXT)?;
+        return chunk.get_text().map(Some);
+    }
+    if let Some(chunk) = info.compressed_latin1_text.iter().find(|c| c.keyword == KEYWORD) {
+        let mut chunk = chunk.clone();
+        chunk.decompress_text_with_limit(MOST_TEXT)?;
+        return chunk.get_text().map(Some);
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image::Rgb;
+    use proptest::prelude::*;
+
+    fn picture() -> RgbImage {
+        RgbImage::from_fn(5, 3, |x, y| Rgb([x as u8 * 50, y as u8 * 80, 7]))
+    }
+
+    #[test]
+    fn the_pixels_come_back() {
+        let bytes = encode(&picture(), "a red sun").unwrap();
+        let back = image::load_from_memory(&bytes).unwrap().to_rgb8();
+        assert_eq!(back, picture());
+    }
+
+    #[test]
+    fn latin_text_is_text_and_other_text_is_international_text() {
+        let has = |text: &str, chunk: &[u8]| {
+            encode(&picture(), text).unwrap().windows(4).any(|w| w == chunk)
+        };
+        assert!(has("café", b"tEXt") && !has("café", b"iTXt"));
+        assert!(has("北斎の波", b"iTXt") && !has("北斎の波", b"tEXt"));
+    }
+
+    #[test]
+    fn a_picture_without_pixels_is_refused() {
+        assert!(encode(&RgbImage::new(0, 3), "").is_err());
+    }
+
+    #[test]
+    fn a_picture_without_parameters_has_none() {
+        let mut bytes = Cursor::new(Vec::new());
+        picture().write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+        assert_eq!(parameters(bytes.get_ref()).unwrap(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_comes_back_without_its_null_characters(text in "\\PC{0,40}|[ -ÿ\n]{0,40}") {
+            let bytes = encode(&picture(), &format!("{text}\0")).unwrap();
+            prop_assert_eq!(parameters(&bytes).unwrap(), Some(text));
+        }
+
+        #[test]
+        fn damaged_files_are_an_error_or_a_text_but_never_a_panic(
+            at in 0usize..200, value in any::<u8>(), cut in 0usize..200,
+        ) {
+            let mut bytes = encode(&picture(), "a red sun over blue mountains").unwrap();
+            let at = at % bytes.len();
+            bytes[at] = value;
+            bytes.truncate(bytes.len().saturating_sub(cut));
+            let _ = parameters(&bytes);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! What is asked of a painter, what it says while it works, and what it gives back.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use image::RgbImage;
+
+use super::preview::LatentPreview;
+use crate::diffusion::SamplerKind;
+
+/// Something that paints pictures from words.
+pub trait Paint {
+    /// Why it could not.
+    type Error: std::error::Error + Send + Sync + 'static;
+
+    /// Paints one picture, telling `progress` after the text, after every step and after decoding.
+    ///
+    /// # Errors
+    /// When the request does not suit the model, or `progress` asked to stop.
+    fn paint(
+        &mut self,
+        request: &Request,
+        progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
+    ) -> Result<Painting, Self::Error>;
+}
+
+/// What to paint; what is `None` is left to the model.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Request {
+    /// What should be seen.
+    pub prompt: String,
+    /// What should not be seen; empty for nothing in particular.
+    pub negative: String,
+    /// Where the noise starts.
+    pub seed: u64,
+    /// How many times the UNet is asked.
+    pub steps: Option<usize>,
+    /// How strongly the prompt is followed.
+    pub guidance: Option<f32>,
+    /// Width and height.
+    pub size: Option<Size>,
+    /// The way from noise to picture.
+    pub sampler: Option<SamplerKind>,
+}
+
+/// A picture's size in pixels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Pixels per row.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+/// A request with every value filled in: together with the model file it means one picture.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Resolved {
+    /// What should be seen.
+    pub prompt: String,
+    /// What should not be seen.
+    pub negative: String,
+    /// Where the noise starts.
+    pub seed: u64,
+    /// How many times the UNet is asked.
+    pub steps: usize,
+    /// How strongly the prompt is followed.
+    pub guidance: f32,
+    /// Width and height.
+    pub size: Size,
+    /// The way from noise to picture.
+    pub sampler: SamplerKind,
+    /// The model's name.
+    pub model: String,
+    /// A short hash of the model's file, where known.
+    pub model_hash: Option<String>,
+}
+
+/// A part of the work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The prompt is turned into numbers.
+    Text,
+    /// Noise is removed from the latent.
+    Denoise,
+    /// The latent is turned into a picture.
+    Decode,
+}
+
+/// How far the work has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// The part that has just been done, wholly or by a step.
+    pub stage: Stage,
+    /// Steps done; 0 after the text, all of them after decoding.
+    pub step: usize,
+    /// Steps in all.
+    pub steps: usize,
+    /// The picture as it can be guessed now.
+    pub preview: Option<LatentPreview<'a>>,
+}
+
+/// How long the parts of the work took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timings {
+    /// The text encoder.
+    pub text: Duration,
+    /// All steps.
+    pub denoise: Duration,
+    /// The decoder.
+    pub decode: Duration,
+}
+
+impl Timings {
+    /// All of it.
+    pub fn total(self) -> Duration {
+        self.text + self.denoise + self.decode
+    }
+}
+
+/// A finished picture.
+#[derive(Clone, Debug)]
+pub struct Painting {
+    /// The picture.
+    pub image: RgbImage,
+    /// What was painted, with every value filled in.
+    pub request: Resolved,
+    /// What the user should know, each a sentence: a prompt that was cut, a sampler substituted.
+    pub warnings: Vec<String>,
+    /// How long it took.
+    pub timings: Timings,
+}

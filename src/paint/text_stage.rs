@@ -1,0 +1,112 @@
+//! From a prompt to what the denoiser attends to: one text encoder, or the two of Stable Diffusion XL.
+
+use pochade_engine::{Engine, Graph, Plan, Session, Value};
+
+use super::PaintError;
+use crate::files::{Component, ModelFiles, Weights};
+use crate::nets::{ClipText, ClipTextConfig};
+use crate::text::Tokenizer;
+
+/// A prompt as the denoiser takes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Context {
+    /// `[tokens, width]`.
+    pub tokens: Vec<f32>,
+    /// One vector for the whole prompt, of the last encoder.
+    pub pooled: Vec<f32>,
+}
+
+/// The tokenizers and text encoders of a model, with a plan for one prompt.
+pub(super) struct TextStage {
+    encoders: Vec<Encoder>,
+}
+
+struct Encoder {
+    tokenizer: Tokenizer,
+    network: ClipText,
+    input: Value,
+    features: [Value; 2],
+    session: Session,
+}
+
+impl TextStage {
+    pub fn load(files: &ModelFiles, engine: &Engine) -> Result<Self, PaintError> {
+        let parts = [Component::TextEncoder, Component::TextEncoder2];
+        let present = parts.into_iter().filter(|part| files.has(*part));
+        let encoders = present.map(|part| Encoder::load(files, part, engine));
+        Ok(Self { encoders: encoders.collect::<Result<_, _>>()? })
+    }
+
+    /// Tokens of a prompt.
+    pub fn positions(&self) -> usize {
+        self.encoders.first().map_or(0, |e| e.network.config().positions)
+    }
+
+    /// The prompt as tokens and vector; and, in words, what of it did not fit.
+    pub fn encode(
+        &mut self,
+        prompt: &str,
+        engine: &mut Engine,
+    ) -> Result<(Context, Option<String>), PaintError> {
+        let mut parts = Vec::new();
+        let mut dropped = None;
+        for encoder in &mut self.encoders {
+            let (context, rest) = encoder.encode(prompt, engine)?;
+            parts.push(context);
+            dropped = dropped.or(rest);
+        }
+        // Stable Diffusion XL is trained with zeros, not with the encoding of nothing.
+        let zeros = prompt.is_empty() && parts.len() > 1;
+        let mut context = join(parts, self.positions());
+        if zeros {
+            context.tokens.fill(0.0);
+            context.pooled.fill(0.0);
+        }
+        Ok((context, dropped))
+    }
+}
+
+impl Encoder {
+    fn load(files: &ModelFiles, part: Component, engine: &Engine) -> Result<Self, PaintError> {
+        let config = ClipTextConfig::from_diffusers(files.config(part)?)
+            .map_err(|e| PaintError::Config(part.name(), e))?;
+        let weights = files.weights(part)?;
+        let network = ClipText::load(&Weights::new(&weights), &config)?;
+        let mut g = Graph::new();
+        let input = network.input(&mut g, 1, config.positions);
+        let features = network.forward(&mut g, input);
+        let features = [features.context, features.last];
+        features.iter().for_each(|f| g.output(*f));
+        let plan = Plan::new(&g).map_err(|e| PaintError::Graph(part.name(), e))?;
+        let session = Session::new(engine, plan);
+        Ok(Self { tokenizer: files.tokenizer(part)?, network, input, features, session })
+    }
+
+    fn encode(
+        &mut self,
+        prompt: &str,
+        engine: &mut Engine,
+    ) -> Result<(Context, Option<String>), PaintError> {
+        let encoded = self.tokenizer.encode(prompt, self.network.config().positions);
+        let embedded = self.network.embed(&encoded.ids)?;
+        self.session.setup(engine, &[]);
+        self.session.run(engine, &[(self.input, &embedded)]);
+        let [context, last] = self.features.map(|f| self.session.output(f));
+        let pooled = self.network.pooled(last, &encoded.ids);
+        Ok((Context { tokens: context.to_vec(), pooled }, encoded.dropped))
+    }
+}
+
+/// Puts the encoders' channels side by side, token by token; the last encoder's vector speaks for all.
+fn join(parts: Vec<Context>, positions: usize) -> Context {
+    let [_, _, ..] = &parts[..] else {
+        return parts.into_iter().next().unwrap_or_default();
+    };
+    let rows = |part: &Context, t: usize| {
+        let width = part.tokens.len() / positions;
+        part.tokens[t * width..(t + 1) * width].to_vec()
+    };
+    let tokens = (0..positions).flat_map(|t| parts.iter().flat_map(move |p| rows(p, t))).collect();
+    let pooled = parts.into_iter().next_back().map(|p| p.pooled).unwrap_or_default();
+    Context { tokens, pooled }
+}
