@@ -1,4 +1,4 @@
-//! Configs from anywhere: whatever a field says, reading it is an error or a network, never a panic.
+//! Configs from anywhere: whatever a field says, reading it is an error or a network, no panic.
 
 use pochade::nets::{AutoencoderConfig, ClipTextConfig, UNetConfig};
 use proptest::prelude::*;
