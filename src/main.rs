@@ -1,4 +1,10 @@
 //! The `pochade` command.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+use pochade::cli::{self, Workshop};
+
+fn main() -> ExitCode {
+    cli::main(&Workshop, std::env::args_os())
+}

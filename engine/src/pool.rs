@@ -8,8 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// Spins before a worker sleeps; some tens of microseconds.
-const SPINS: usize = 20_000;
+/// Spins before a waiting thread lets others run; some microseconds.
+const SPINS: usize = 2_000;
+/// Times a worker lets others run before it sleeps.
+const YIELDS: usize = 200;
 
 /// A job: called with the number of the worker and that of the task.
 type Job<'a> = dyn Fn(usize, usize) + Sync + 'a;
@@ -79,8 +81,9 @@ impl Pool {
         }
         self.publish(tasks, job);
         self.shared.work(0, Erased { job: erase(job), tasks });
-        while self.shared.busy.load(Ordering::Acquire) > 0 {
-            std::hint::spin_loop();
+        let done = || self.shared.busy.load(Ordering::Acquire) == 0;
+        while !spin(done) {
+            std::thread::yield_now();
         }
         assert!(!self.shared.panicked.load(Ordering::Acquire), "a kernel panicked");
     }
@@ -96,6 +99,14 @@ impl Pool {
         drop(state);
         shared.wake.notify_all();
     }
+}
+
+/// Waits a moment for `done`; says whether it came.
+fn spin(done: impl Fn() -> bool) -> bool {
+    (0..SPINS).any(|_| {
+        std::hint::spin_loop();
+        done()
+    })
 }
 
 fn erase(job: &Job<'_>) -> *const Job<'static> {
@@ -150,12 +161,12 @@ impl Shared {
 
     /// Waits for an epoch other than `seen` and returns it.
     fn wait(&self, seen: usize) -> usize {
-        for _ in 0..SPINS {
-            let epoch = self.epoch.load(Ordering::Acquire);
-            if epoch != seen {
-                return epoch;
+        let changed = || self.epoch.load(Ordering::Acquire) != seen;
+        for _ in 0..YIELDS {
+            if spin(changed) {
+                return self.epoch.load(Ordering::Acquire);
             }
-            std::hint::spin_loop();
+            std::thread::yield_now();
         }
         let mut guard = self.lock();
         loop {

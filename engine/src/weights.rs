@@ -120,6 +120,23 @@ impl Filter {
         Ok(Self { panels, bias, outputs: n, channels: c, kernel: (kh, kw) })
     }
 
+    /// A filter of a weight's shape and encoding without its values: enough to plan, not to run.
+    ///
+    /// # Errors
+    /// When `weight` is neither a matrix nor a filter.
+    pub fn hollow(weight: &TensorView<'_>, bias: bool) -> Result<Self, WeightError> {
+        let (outputs, channels, kernel) = match *weight.shape() {
+            [n, k] => (n, k, (1, 1)),
+            [n, c, kh, kw] => (n, c, (kh, kw)),
+            _ => return Err(WeightError(format!("a filter is needed, not {:?}", weight.shape()))),
+        };
+        let panels = match weight.dtype() {
+            DType::F16 => Panels::F16(Aligned::zeros(0)),
+            DType::F32 | DType::BF16 => Panels::F32(Aligned::zeros(0)),
+        };
+        Ok(Self { panels, bias: bias.then(Vec::new), outputs, channels, kernel })
+    }
+
     /// Output channels.
     pub fn outputs(&self) -> usize {
         self.outputs
@@ -142,11 +159,12 @@ impl Filter {
 
     /// Bytes held by panels and bias.
     pub fn bytes(&self) -> usize {
-        let panels = match &self.panels {
-            Panels::F32(p) => p.len() * 4,
-            Panels::F16(p) => p.len() * 2,
+        let lanes = self.outputs.next_multiple_of(LANES);
+        let value = match &self.panels {
+            Panels::F32(_) => 4,
+            Panels::F16(_) => 2,
         };
-        panels + self.bias.as_ref().map_or(0, |b| b.len() * 4)
+        lanes * (self.depth() * value + if self.bias.is_some() { 4 } else { 0 })
     }
 }
 

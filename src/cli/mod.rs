@@ -9,6 +9,7 @@ mod inspect;
 mod output;
 mod paint;
 mod progress;
+mod workshop;
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
@@ -19,6 +20,7 @@ use clap::{Parser, Subcommand};
 
 pub use arguments::{InspectArgs, PaintArgs};
 pub use inspect::{Inspection, PartInspection, TypeInspection};
+pub use workshop::Workshop;
 
 use crate::paint::Paint;
 use crate::paint::preview::Protocol;

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pochade_engine::{Filter, Norm, TensorView};
+use pochade_engine::{Filter, Norm, TensorView, WeightError};
 
 use super::FileError;
 
@@ -24,22 +24,31 @@ pub trait TensorSource: fmt::Debug + Send + Sync {
     }
 }
 
+/// Packs a weight and its bias.
+type Pack<'a> = fn(&TensorView<'a>, Option<&TensorView<'a>>) -> Result<Filter, WeightError>;
+
 /// A cursor into a [`TensorSource`]: all names are looked up behind its prefix.
 #[derive(Clone, Debug)]
 pub struct Weights<'a> {
     source: &'a dyn TensorSource,
     prefix: String,
+    hollow: bool,
 }
 
 impl<'a> Weights<'a> {
     /// A cursor at the root of `source`.
     pub fn new(source: &'a dyn TensorSource) -> Self {
-        Self { source, prefix: String::new() }
+        Self { source, prefix: String::new(), hollow: false }
+    }
+
+    /// A cursor that gives filters their shapes without their values: enough to plan what painting will take.
+    pub fn hollow(source: &'a dyn TensorSource) -> Self {
+        Self { hollow: true, ..Self::new(source) }
     }
 
     /// The cursor for the part `name` below this one.
     pub fn at(&self, name: impl fmt::Display) -> Self {
-        Self { source: self.source, prefix: format!("{}{name}.", self.prefix) }
+        Self { prefix: format!("{}{name}.", self.prefix), ..*self }
     }
 
     /// Whether the tensor `name` is there, readable or not.
@@ -85,7 +94,7 @@ impl<'a> Weights<'a> {
         kernel: usize,
     ) -> Result<Arc<Filter>, FileError> {
         let weight = self.shaped("weight", &[outputs, channels, kernel, kernel])?;
-        self.filter(Filter::conv(&weight, self.bias(outputs)?.as_ref()))
+        self.filter(&weight, outputs, Filter::conv)
     }
 
     /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones), `bias` where the file has one.
@@ -98,7 +107,7 @@ impl<'a> Weights<'a> {
             let want = format!("[{outputs}, {channels}]");
             return Err(self.wrong_shape("weight", format!("{:?}", weight.shape()), want));
         }
-        self.filter(Filter::linear(&weight, self.bias(outputs)?.as_ref()))
+        self.filter(&weight, outputs, Filter::linear)
     }
 
     /// The normalisation here: `weight: [channels]`, `bias: [channels]`.
@@ -119,8 +128,15 @@ impl<'a> Weights<'a> {
 
     fn filter(
         &self,
-        packed: Result<Filter, pochade_engine::WeightError>,
+        weight: &TensorView<'a>,
+        outputs: usize,
+        pack: Pack<'a>,
     ) -> Result<Arc<Filter>, FileError> {
+        let bias = self.bias(outputs)?;
+        let packed = match self.hollow {
+            true => Filter::hollow(weight, bias.is_some()),
+            false => pack(weight, bias.as_ref()),
+        };
         packed
             .map(Arc::new)
             .map_err(|e| self.wrong_shape("weight", e.to_string(), "a filter".to_owned()))

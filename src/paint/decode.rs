@@ -29,8 +29,7 @@ pub(super) fn config(files: &ModelFiles) -> Result<AutoencoderConfig, PaintError
 impl DecoderStage {
     pub fn load(files: &ModelFiles) -> Result<Self, PaintError> {
         let weights = files.weights(Component::Autoencoder)?;
-        let weights = Weights::new(&weights);
-        let network = Autoencoder::load(&weights, &config(files)?, Halves::Decoder)?;
+        let network = load(files, &Weights::new(&weights))?;
         Ok(Self { network, prepared: None })
     }
 
@@ -61,14 +60,25 @@ impl DecoderStage {
             return Ok(prepared);
         }
         self.prepared = None;
-        let mut g = Graph::new();
-        let channels = self.network.config().latent_channels();
-        let input = g.input(Shape::image(1, size.0, size.1, channels), Rate::Run);
-        let output = self.network.decode(&mut g, input);
-        g.output(output);
+        let (g, input, output) = graph(&self.network, size);
         let plan = Plan::new(&g).map_err(|e| PaintError::Graph("vae", e))?;
         Ok(Prepared { size, input, output, session: Session::new(engine, plan) })
     }
+}
+
+/// The model's autoencoder without its encoder.
+pub(super) fn load(files: &ModelFiles, weights: &Weights<'_>) -> Result<Autoencoder, PaintError> {
+    Ok(Autoencoder::load(weights, &config(files)?, Halves::Decoder)?)
+}
+
+/// Decoding a latent of `size` (rows and columns): the graph, its input and the picture.
+pub(super) fn graph(network: &Autoencoder, size: (usize, usize)) -> (Graph, Value, Value) {
+    let mut g = Graph::new();
+    let channels = network.config().latent_channels();
+    let input = g.input(Shape::image(1, size.0, size.1, channels), Rate::Run);
+    let output = network.decode(&mut g, input);
+    g.output(output);
+    (g, input, output)
 }
 
 /// -1..1 to 0..255 as diffusers rounds.

@@ -45,10 +45,10 @@ pub(super) struct Denoising<'a> {
 impl UNetStage {
     pub fn load(files: &ModelFiles) -> Result<Self, PaintError> {
         let json = files.config(Component::Unet)?;
-        let config = UNetConfig::from_diffusers(json).map_err(|e| PaintError::Config("unet", e))?;
-        check_conditioning(&config)?;
         let weights = files.weights(Component::Unet)?;
-        let network = UNet::load(&Weights::new(&weights), &config)?;
+        let network = load(files, &Weights::new(&weights))?;
+        check_conditioning(network.config())?;
+        let config = network.config();
         let width = json.get("addition_time_embed_dim").and_then(Json::as_u64).unwrap_or(256);
         let sizes = Sinusoid { width: width as usize, ..config.sinusoid() };
         Ok(Self { network, sizes, prepared: None })
@@ -65,11 +65,7 @@ impl UNetStage {
             return Ok(prepared);
         }
         self.prepared = None;
-        let mut g = Graph::new();
-        let config = self.network.config();
-        let inputs = Conditioning::of(config).declare(&mut g, config, extent);
-        let output = self.network.forward(&mut g, &inputs);
-        g.output(output);
+        let (g, inputs, output) = graph(&self.network, extent);
         let plan = Plan::new(&g).map_err(|e| PaintError::Graph("unet", e))?;
         log::debug!(
             "unet at {}x{}: {:.1} GMAC a step, {} MiB of intermediates",
@@ -153,6 +149,28 @@ impl UNetStage {
         prepared.session.run(engine, &given);
         answer.copy_from_slice(prepared.session.output(prepared.output));
     }
+}
+
+/// The model's UNet.
+pub(super) fn load(files: &ModelFiles, weights: &Weights<'_>) -> Result<UNet, PaintError> {
+    let config = config(files)?;
+    Ok(UNet::load(weights, &config)?)
+}
+
+/// The UNet's architecture.
+pub(super) fn config(files: &ModelFiles) -> Result<UNetConfig, PaintError> {
+    let json = files.config(Component::Unet)?;
+    UNetConfig::from_diffusers(json).map_err(|e| PaintError::Config("unet", e))
+}
+
+/// One denoising step: the graph, its inputs and its answer.
+pub(super) fn graph(network: &UNet, extent: UNetExtent) -> (Graph, UNetInputs, Value) {
+    let mut g = Graph::new();
+    let config = network.config();
+    let inputs = Conditioning::of(config).declare(&mut g, config, extent);
+    let output = network.forward(&mut g, &inputs);
+    g.output(output);
+    (g, inputs, output)
 }
 
 /// Words can give a context and a size; they cannot give a mask, a layout or a class.

@@ -9,6 +9,8 @@ mod denoise;
 mod error;
 mod hints;
 pub mod infotext;
+mod limits;
+mod memory;
 mod painter;
 pub mod png;
 pub mod preview;
@@ -18,5 +20,6 @@ pub mod write;
 
 pub use default_model::default_model;
 pub use error::{MAX_SIDE, PaintError};
+pub use memory::{Memory, PartMemory};
 pub use painter::Painter;
 pub use request::{Paint, Painting, Progress, Request, Resolved, Size, Stage, Timings};

@@ -6,22 +6,18 @@ use std::path::Path;
 use std::time::Instant;
 
 use pochade_engine::Engine;
-use serde_json::Value as Json;
 
-use super::decode::{self, DecoderStage};
+use super::decode::DecoderStage;
 use super::denoise::{Denoising, UNetStage};
-use super::error::MAX_SIDE;
 use super::hints::Hints;
+use super::limits::Limits;
+use super::memory;
 use super::text_stage::{Context, TextStage};
 use super::{
-    Paint, PaintError, Painting, Progress, Request, Resolved, Size, Stage, Timings, default_model,
+    Paint, PaintError, Painting, Progress, Request, Resolved, Stage, Timings, default_model,
 };
 use crate::diffusion::{SamplerSettings, SchedulerConfig, sampler};
 use crate::files::{Component, ModelFiles};
-use crate::nets::UNetConfig;
-
-/// Models with fewer bytes of weights keep all parts loaded between pictures.
-const KEEP_ALL_BELOW: usize = 256 << 20;
 
 /// Listens to a painter; breaking stops it.
 type Observer<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
@@ -50,17 +46,6 @@ struct Encoded {
     warnings: Vec<String>,
 }
 
-/// What sizes a model paints.
-#[derive(Clone, Copy, Debug)]
-struct Limits {
-    /// Pixels per latent pixel.
-    factor: usize,
-    /// Sides are multiples of this many pixels.
-    multiple: usize,
-    /// Width and height the model was trained at.
-    native: Size,
-}
-
 impl Painter {
     /// Opens the model at `path`, or the one that is part of the binary, on `threads` threads (default: one per core).
     ///
@@ -81,7 +66,7 @@ impl Painter {
     pub fn new(files: ModelFiles, engine: Engine) -> Result<Self, PaintError> {
         let scheduler = SchedulerConfig::from_diffusers(files.config(Component::Scheduler)?)?;
         let limits = Limits::of(&files)?;
-        let keep_all = weight_bytes(&files)? < KEEP_ALL_BELOW;
+        let keep_all = memory::keeps_all(&files)?;
         Ok(Self {
             files,
             engine,
@@ -216,54 +201,6 @@ impl Painter {
         let class = self.scheduler.substituted.as_ref().filter(|_| request.sampler.is_none())?;
         let instead = self.scheduler.sampler;
         Some(format!("the model asks for {class}, which is not known here; {instead} was used"))
-    }
-}
-
-impl Limits {
-    fn of(files: &ModelFiles) -> Result<Self, PaintError> {
-        let json = files.config(Component::Unet)?;
-        let unet = UNetConfig::from_diffusers(json).map_err(|e| PaintError::Config("unet", e))?;
-        let factor = decode::config(files)?.factor();
-        let multiple = factor.saturating_mul(unet.size_multiple());
-        let (height, width) = sample_size(json);
-        let side = |latent: u64| (latent.min(MAX_SIDE as u64) as usize * factor).min(MAX_SIDE);
-        Ok(Self { factor, multiple, native: Size { width: side(width), height: side(height) } })
-    }
-
-    fn check(&self, asked: Size) -> Result<(), PaintError> {
-        let fits =
-            |side: usize| (1..=MAX_SIDE).contains(&side) && side.is_multiple_of(self.multiple);
-        if fits(asked.width) && fits(asked.height) {
-            return Ok(());
-        }
-        Err(PaintError::Size { asked, multiple: self.multiple })
-    }
-
-    /// Rows and columns of the latent of a picture.
-    fn latent(&self, size: Size) -> (usize, usize) {
-        (size.height / self.factor, size.width / self.factor)
-    }
-}
-
-/// Bytes of all weights as they are stored.
-fn weight_bytes(files: &ModelFiles) -> Result<usize, PaintError> {
-    let mut bytes = 0;
-    for part in files.components().filter(|part| *part != Component::Scheduler) {
-        bytes += files.weights(part)?.tensors().map(|t| t.bytes).sum::<usize>();
-    }
-    Ok(bytes)
-}
-
-/// Height and width of the latent that a UNet was trained at; 64 where its config does not say.
-fn sample_size(unet: &Json) -> (u64, u64) {
-    let sides: Option<Vec<u64>> = match unet.get("sample_size") {
-        Some(Json::Array(sides)) => sides.iter().map(Json::as_u64).collect(),
-        Some(side) => side.as_u64().map(|side| vec![side, side]),
-        None => None,
-    };
-    match sides.as_deref() {
-        Some(&[height, width]) => (height, width),
-        _ => (64, 64),
     }
 }
 

@@ -68,15 +68,9 @@ impl TextStage {
 
 impl Encoder {
     fn load(files: &ModelFiles, part: Component, engine: &Engine) -> Result<Self, PaintError> {
-        let config = ClipTextConfig::from_diffusers(files.config(part)?)
-            .map_err(|e| PaintError::Config(part.name(), e))?;
         let weights = files.weights(part)?;
-        let network = ClipText::load(&Weights::new(&weights), &config)?;
-        let mut g = Graph::new();
-        let input = network.input(&mut g, 1, config.positions);
-        let features = network.forward(&mut g, input);
-        let features = [features.context, features.last];
-        features.iter().for_each(|f| g.output(*f));
+        let network = load(files, part, &Weights::new(&weights))?;
+        let (g, input, features) = graph(&network);
         let plan = Plan::new(&g).map_err(|e| PaintError::Graph(part.name(), e))?;
         let session = Session::new(engine, plan);
         Ok(Self { tokenizer: files.tokenizer(part)?, network, input, features, session })
@@ -95,6 +89,38 @@ impl Encoder {
         let pooled = self.network.pooled(last, &encoded.ids);
         Ok((Context { tokens: context.to_vec(), pooled }, encoded.dropped))
     }
+}
+
+/// Tokens of a prompt, 0 for a model without a text encoder.
+pub(super) fn positions(files: &ModelFiles) -> Result<usize, PaintError> {
+    if !files.has(Component::TextEncoder) {
+        return Ok(0);
+    }
+    Ok(config(files, Component::TextEncoder)?.positions)
+}
+
+fn config(files: &ModelFiles, part: Component) -> Result<ClipTextConfig, PaintError> {
+    let json = files.config(part)?;
+    ClipTextConfig::from_diffusers(json).map_err(|e| PaintError::Config(part.name(), e))
+}
+
+/// The text encoder `part`.
+pub(super) fn load(
+    files: &ModelFiles,
+    part: Component,
+    weights: &Weights<'_>,
+) -> Result<ClipText, PaintError> {
+    Ok(ClipText::load(weights, &config(files, part)?)?)
+}
+
+/// One prompt through a text encoder: the graph, its input, and the context and last layer that come out.
+pub(super) fn graph(network: &ClipText) -> (Graph, Value, [Value; 2]) {
+    let mut g = Graph::new();
+    let input = network.input(&mut g, 1, network.config().positions);
+    let features = network.forward(&mut g, input);
+    let features = [features.context, features.last];
+    features.iter().for_each(|f| g.output(*f));
+    (g, input, features)
 }
 
 /// Puts the encoders' channels side by side, token by token; the last encoder's vector speaks for all.

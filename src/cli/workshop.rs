@@ -1,0 +1,54 @@
+//! The real [`Studio`]: painters and inspections of model files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Inspection, PartInspection, Studio, TypeInspection};
+use crate::files::{Component, ModelFiles};
+use crate::paint::{Memory, Painter};
+
+/// Works with model files.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Workshop;
+
+impl Studio for Workshop {
+    type Painter = Painter;
+
+    fn open(&self, model: Option<&Path>, threads: Option<usize>) -> anyhow::Result<Painter> {
+        Ok(Painter::open(model, threads)?)
+    }
+
+    fn inspect(&self, model: &Path) -> anyhow::Result<Inspection> {
+        let files = ModelFiles::open(model)?;
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let memory = Memory::plan(&files, threads)?;
+        let mut parts = Vec::new();
+        for planned in &memory.parts {
+            parts.push(PartInspection {
+                name: planned.part.name().to_owned(),
+                types: types(&files, planned.part)?,
+                activations: Some(planned.activations as u64),
+            });
+        }
+        Ok(Inspection {
+            model: files.origin().to_owned(),
+            description: files.pipeline().unwrap_or("latent diffusion").to_owned(),
+            parts,
+            peak_memory: Some(memory.peak() as u64),
+        })
+    }
+}
+
+/// The tensors of a part, grouped by encoding.
+fn types(files: &ModelFiles, part: Component) -> anyhow::Result<Vec<TypeInspection>> {
+    let mut groups: BTreeMap<String, TypeInspection> = BTreeMap::new();
+    for tensor in files.weights(part)?.tensors() {
+        let name = tensor.encoding.to_string();
+        let group = groups.entry(name.clone()).or_default();
+        group.name = name;
+        group.tensors += 1;
+        group.parameters += tensor.shape.iter().product::<usize>() as u64;
+        group.bytes += tensor.bytes as u64;
+    }
+    Ok(groups.into_values().collect())
+}
