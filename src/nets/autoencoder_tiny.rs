@@ -116,8 +116,8 @@ pub struct AutoencoderTiny {
 }
 
 impl AutoencoderTiny {
-    /// Reads `encoder` and `decoder`, whose layers are numbered as in TAESD: the limit that the
-    /// decoder begins with and its first activation count, though they have no weights.
+    /// Reads `encoder` and `decoder`, whose layers are numbered as in diffusers' `layers`: those
+    /// without weights count.
     ///
     /// # Errors
     /// When a tensor is missing or does not have the shape that `config` asks for.
@@ -180,7 +180,7 @@ fn load_encoder(w: Weights<'_>, config: &AutoencoderTinyConfig) -> Result<Vec<La
 /// whose convolution gives the picture.
 fn load_decoder(w: Weights<'_>, config: &AutoencoderTinyConfig) -> Result<Vec<Layer>, FileError> {
     let c = config.decoder_width;
-    let mut layers = Numbered { w, number: 1, layers: Vec::new() };
+    let mut layers = Numbered { w, number: 0, layers: Vec::new() };
     layers.conv(c, config.latent_channels, ConvSpec::same(3))?;
     layers.push(Layer::Relu);
     for (level, &blocks) in config.decoder_blocks.iter().enumerate() {
