@@ -93,8 +93,10 @@ fn gguf_reads_what_its_python_package_wrote() {
     is_refused(file, "eighth", "Q8_0");
 }
 
+type Metadata = Vec<(String, Value)>;
+
 /// Metadata of every type, and three tensors, written to a file.
-fn written(path: &std::path::Path) -> (Vec<(String, Value)>, Vec<(TensorSpec, Vec<u8>)>) {
+fn written(path: &std::path::Path) -> (Metadata, Vec<(TensorSpec, Vec<u8>)>) {
     let list = |items: Vec<Value>| Value::Array(items[0].kind(), items);
     let nested =
         Value::Array(ValueType::Array, vec![Value::strings(["x"]), Value::strings([""; 0])]);

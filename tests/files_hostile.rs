@@ -1,5 +1,5 @@
-//! Files that lie: cut short, with flipped bits, with lengths beyond all memory. Never a panic, always an error or a
-//! value. The bodies are those of the fuzz targets.
+//! Files that lie: cut short, with flipped bits, with lengths beyond all memory. Never a panic,
+//! always an error or a value. The bodies are those of the fuzz targets.
 #![allow(clippy::unwrap_used)] // A fixture that cannot be read is a failed test.
 
 #[path = "../fuzz/src/bodies.rs"]
@@ -8,6 +8,7 @@ mod bodies;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use pochade::files::gguf::Gguf;
 use pochade::files::{FileError, ModelFiles, WeightEncoding, pack};
@@ -28,18 +29,22 @@ fn gguf() -> Vec<u8> {
 
 /// A whole model, and where its tensors begin.
 fn model_gguf() -> (Vec<u8>, usize) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("a.gguf");
-    let model = ModelFiles::open(&fixtures().join("tiny")).unwrap();
-    pack(&model, &path, WeightEncoding::Keep, |_| ControlFlow::Continue(())).unwrap();
-    let data = Gguf::open(&path).unwrap().tensors().tensors()[0].range.start;
-    (fs::read(&path).unwrap(), data)
+    static MADE: OnceLock<(Vec<u8>, usize)> = OnceLock::new();
+    let make = || {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.gguf");
+        let model = ModelFiles::open(&fixtures().join("tiny")).unwrap();
+        pack(&model, &path, WeightEncoding::Keep, |_| ControlFlow::Continue(())).unwrap();
+        let data = Gguf::open(&path).unwrap().tensors().tensors()[0].range.start;
+        (fs::read(&path).unwrap(), data)
+    };
+    MADE.get_or_init(make).clone()
 }
 
 type Body = fn(&[u8]) -> Result<(), FileError>;
+type Make = fn() -> Vec<u8>;
 
-const FORMATS: [(Body, fn() -> Vec<u8>); 2] =
-    [(bodies::safetensors, safetensors), (bodies::gguf, gguf)];
+const FORMATS: [(Body, Make); 2] = [(bodies::safetensors, safetensors), (bodies::gguf, gguf)];
 
 #[test]
 fn a_safetensors_file_cut_anywhere_is_an_error() {
@@ -107,7 +112,8 @@ fn the_message_says_what_is_wrong() {
         (r#"{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,4]}}"#, "not valid"),
         (r#"[]"#, "an object of tensors"),
         (
-            r#"{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#,
+            r#"{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},
+                "a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#,
             "listed twice",
         ),
     ];
@@ -200,7 +206,8 @@ proptest! {
     fn mutated_vocabularies_are_errors_or_tokenizers(edits in edits(), prompt in any::<String>()) {
         let folder = fixtures().join("tiny/tokenizer");
         let read = |name: &str| fs::read(folder.join(name)).unwrap();
-        let whole = [&read("vocab.json")[..], &[0], &read("merges.txt"), &[0], prompt.as_bytes()].concat();
+        let (vocab, merges) = (read("vocab.json"), read("merges.txt"));
+        let whole = [&vocab[..], &[0], &merges, &[0], prompt.as_bytes()].concat();
         bodies::tokenizer(&whole);
         bodies::tokenizer(&mutated(whole, edits));
     }

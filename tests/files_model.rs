@@ -3,11 +3,15 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use pochade::files::gguf::{Gguf, GgufWriter, TensorSpec, Value};
 use pochade::files::{
-    Component, EmbeddedFiles, FileError, ModelFiles, TensorSource, Weights, safetensors,
+    Component, EmbeddedFiles, FileBytes, FileError, ModelFiles, Progress, TensorSource,
+    WeightEncoding, Weights, pack, safetensors,
 };
 use pochade_engine::{DType, TensorView};
 
@@ -216,4 +220,85 @@ fn one_tensor_under_two_names_is_refused() {
         [("final_layer_norm.weight", vec![2]), ("text_model.final_layer_norm.weight", vec![2])];
     write_text_encoder(model.path(), "model.safetensors", &tensors);
     assert!(error_of(model.path()).contains("two tensors are both 'final_layer_norm.weight'"));
+}
+
+/// The tiny model as a GGUF file one bit of which is wrong, in the tensor `name`.
+fn damaged_gguf(name: &str) -> ModelFiles {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    let model = ModelFiles::open(&tiny()).unwrap();
+    pack(&model, &path, WeightEncoding::Keep, |_| ControlFlow::Continue(())).unwrap();
+    let at = Gguf::open(&path).unwrap().tensors().find(name).unwrap().range.start;
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[at] ^= 1;
+    let bytes = FileBytes::Owned(Arc::from(bytes));
+    ModelFiles::from_gguf(Gguf::parse("a.gguf", bytes).unwrap()).unwrap()
+}
+
+#[test]
+fn a_damaged_tensor_is_refused_when_its_values_are_asked_for() {
+    let weights =
+        damaged_gguf("model.diffusion_model.out.2.bias").weights(Component::Unet).unwrap();
+    let out = Weights::new(&weights).at("out").at(2);
+    assert!(out.contains("bias"), "a damaged bias is not a missing one");
+    let error = out.conv(4, 8, 3).unwrap_err().to_string();
+    assert!(error.contains("out.2.bias") && error.contains("damaged"), "{error}");
+    assert!(out.tensor("weight").is_ok(), "the others are read");
+    let plan = Weights::hollow(&weights).at("out").at(2);
+    assert!(plan.conv(4, 8, 3).is_ok(), "planning reads no values");
+}
+
+#[test]
+fn a_fused_projection_is_taken_apart_head_by_head() {
+    // Two heads of width 1: rows are q, k, v of the first head, then of the second.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    let config = serde_json::json!({"attention_head_dim": 1}).to_string();
+    let metadata = [("pochade.unet.config".to_owned(), Value::String(config))];
+    let name = "model.diffusion_model.input_blocks.1.1.qkv.weight".to_owned();
+    let spec = TensorSpec { name, dtype: DType::F32, shape: vec![6, 2, 1] };
+    let bytes: Vec<u8> = (0..12u8).flat_map(|i| f32::from(i).to_le_bytes()).collect();
+    let mut writer = GgufWriter::create(&path, &metadata, vec![spec]).unwrap();
+    writer.tensor(&TensorView::new(DType::F32, &[6, 2, 1], &bytes).unwrap()).unwrap();
+    writer.finish().unwrap();
+    let weights = ModelFiles::open(&path).unwrap().weights(Component::Unet).unwrap();
+    let values = |part: &str| {
+        let view = weights.view(&format!("input_blocks.1.1.{part}.weight")).unwrap();
+        assert_eq!(view.shape(), [2, 2]);
+        view.to_f32()
+    };
+    assert_eq!(values("q"), [0.0, 1.0, 6.0, 7.0]);
+    assert_eq!(values("k"), [2.0, 3.0, 8.0, 9.0]);
+    assert_eq!(values("v"), [4.0, 5.0, 10.0, 11.0]);
+}
+
+#[test]
+fn an_interrupted_packing_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    let model = ModelFiles::open(&tiny()).unwrap();
+    let half = |progress: Progress<'_>| match progress.done > progress.total / 2 {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    };
+    let error = pack(&model, &path, WeightEncoding::Keep, half).unwrap_err();
+    assert!(matches!(error, FileError::Interrupted { .. }), "{error}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_value_beyond_f16_is_not_narrowed_to_infinity() {
+    let model = copy();
+    let shape = [1, 2];
+    let bytes: Vec<u8> = [1.0f32, 70_000.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let view = TensorView::new(DType::F32, &shape, &bytes).unwrap();
+    fs::remove_file(model.path().join("text_encoder/model.fp16.safetensors")).unwrap();
+    let path = model.path().join("text_encoder/model.safetensors");
+    safetensors::write(&path, &[("text_projection.weight", view)]).unwrap();
+    let out = model.path().join("a.gguf");
+    let opened = ModelFiles::open(model.path()).unwrap();
+    let go_on = |_: Progress<'_>| ControlFlow::Continue(());
+    let error = pack(&opened, &out, WeightEncoding::F16, go_on).unwrap_err().to_string();
+    assert!(error.contains("text_projection.weight") && error.contains("f16"), "{error}");
+    assert!(!out.exists());
 }

@@ -1,4 +1,5 @@
-//! The name maps against the module trees of diffusers and transformers (fixtures made by `make_fixtures.py`).
+//! The name maps against the module trees of diffusers and transformers (fixtures made by
+//! `make_fixtures.py`).
 #![allow(clippy::unwrap_used)] // A fixture that cannot be read is a failed test.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,9 @@
-//! A file seen as memory: weights are read from the page cache, without a copy and without a read buffer.
+//! A file seen as memory: weights are read from the page cache, without a copy and without a read
+//! buffer.
 //!
-//! The mapping is private and read-only. Pages that were read can be given back with [`MappedFile::release`]; they are
-//! read again from the file when next touched, so giving back is always safe, only slower.
+//! The mapping is private and read-only. Pages that were read can be given back with
+//! [`MappedFile::release`]; they are read again from the file when next touched, so giving back is
+//! always safe, only slower.
 
 use std::fs::File;
 use std::io;
@@ -12,8 +14,9 @@ use memmap2::{Mmap, UncheckedAdvice};
 
 /// A whole file, mapped read-only.
 ///
-/// The file must not be cut short while it is mapped: touching bytes that are gone ends the process, as with every
-/// mapped file. Programs that replace a model write a new file and rename it, which leaves the old one whole.
+/// The file must not be cut short while it is mapped: touching bytes that are gone ends the
+/// process, as with every mapped file. Programs that replace a model write a new file and rename
+/// it, which leaves the old one whole.
 #[derive(Debug)]
 pub struct MappedFile {
     map: Mmap,
@@ -29,8 +32,9 @@ impl MappedFile {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        // SAFETY: the mapping is private and only ever lent out as `&[u8]`. That no other process shortens or rewrites
-        // the file meanwhile is the condition this type states in its documentation.
+        // SAFETY: the mapping is private and only ever lent out as `&[u8]`. That no other process
+        // shortens or rewrites the file meanwhile is the condition this type states in its
+        // documentation.
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self { map })
     }
@@ -40,18 +44,20 @@ impl MappedFile {
         &self.map
     }
 
-    /// Tells the system that `range` will be read soon, so that it reads ahead. A hint: failure is not an error.
+    /// Tells the system that `range` will be read soon, so that it reads ahead. A hint: failure is
+    /// not an error.
     pub fn will_need(&self, range: Range<usize>) {
         if let Some((start, len)) = self.clip(range) {
             self.map.advise_range(memmap2::Advice::WillNeed, start, len).ok();
         }
     }
 
-    /// Tells the system that `range` is not needed for now, so that its pages need no memory. A hint.
+    /// Tells the system that `range` is not needed for now, so that its pages need no memory. A
+    /// hint.
     pub fn release(&self, range: Range<usize>) {
         if let Some((start, len)) = self.clip(range) {
-            // SAFETY: the mapping is backed by a file and never written to, so the pages that this drops are read again
-            // with the same content; no data is lost.
+            // SAFETY: the mapping is backed by a file and never written to, so the pages that this
+            // drops are read again with the same content; no data is lost.
             unsafe { self.map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, len) }.ok();
         }
     }

@@ -1,5 +1,5 @@
-//! What a fuzzer and the tests of hostile files do with bytes: open them, and look at everything they claim to hold.
-//! Whatever the bytes, the outcome is an error or a value.
+//! What a fuzzer and the tests of hostile files do with bytes: open them, and look at everything
+//! they claim to hold. Whatever the bytes, the outcome is an error or a value.
 
 use std::fs;
 use std::path::Path;

@@ -89,7 +89,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A flag that Ctrl-C or a polite kill raises, so that the temporary file is removed on the way out.
+/// A flag that Ctrl-C or a polite kill raises, so that the temporary file is removed on the way
+/// out.
 fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {

@@ -33,7 +33,8 @@ impl FileBytes {
             .map_err(|e| FileError::io(path.display(), "read", &e))
     }
 
-    /// Gives the memory of `range` back to the system where that is possible. The bytes stay readable.
+    /// Gives the memory of `range` back to the system where that is possible. The bytes stay
+    /// readable.
     pub fn release(&self, range: Range<usize>) {
         if let Self::Mapped(file) = self {
             file.release(range);

@@ -33,7 +33,8 @@ impl Component {
         }
     }
 
-    /// What stands before the canonical names in a file that holds several parts, as in LDM's checkpoints.
+    /// What stands before the canonical names in a file that holds several parts, as in LDM's
+    /// checkpoints.
     pub const fn prefix(self) -> &'static str {
         match self {
             Self::TextEncoder => "cond_stage_model.transformer.text_model.",

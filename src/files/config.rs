@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::FileError;
 
-/// The most levels, blocks or layers that any config may ask for. Real models stay below 64; a hostile config must not
-/// make loops of 10^18 rounds.
+/// The most levels, blocks or layers that any config may ask for. Real models stay below 64; a
+/// hostile config must not make loops of 10^18 rounds.
 const COUNT_CAP: usize = 256;
 
 /// A component's config with the name of the file it came from.
@@ -63,7 +63,8 @@ impl<'a> Config<'a> {
             .ok_or_else(|| self.wrong(field, &format!("must be a whole number up to {COUNT_CAP}")))
     }
 
-    /// A count for each of `levels` levels: a list of that length, or one number for all, or `default` where absent.
+    /// A count for each of `levels` levels: a list of that length, or one number for all, or
+    /// `default` where absent.
     ///
     /// # Errors
     /// When it is neither.

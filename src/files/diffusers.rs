@@ -1,12 +1,14 @@
-//! A diffusers folder: `model_index.json`, and for each part a folder with its config and its weights.
+//! A diffusers folder: `model_index.json`, and for each part a folder with its config and its
+//! weights.
 //!
 //! ```text
 //! model_index.json
-//! unet/config.json   unet/diffusion_pytorch_model.safetensors   (or .fp16.safetensors, or shards with an index)
+//! unet/config.json   unet/diffusion_pytorch_model.safetensors   (or .fp16.safetensors, or shards)
 //! vae/..             text_encoder/config.json  text_encoder/model.safetensors
 //! tokenizer/vocab.json  tokenizer/merges.txt  ..               scheduler/scheduler_config.json
 //! ```
-//! The same files can be baked into the binary. What a JSON file names is only ever a plain file of the same folder.
+//! The same files can be baked into the binary. What a JSON file names is only ever a plain file of
+//! the same folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -70,7 +70,8 @@ pub(super) struct Found {
 }
 
 impl ComponentWeights {
-    /// Collects what was `found`, in that order; `unused` are the stored names that mean nothing here.
+    /// Collects what was `found`, in that order; `unused` are the stored names that mean nothing
+    /// here.
     pub(super) fn new(
         origin: String,
         files: Vec<TensorFile>,
@@ -113,24 +114,41 @@ impl ComponentWeights {
         &self.unused
     }
 
-    /// The values of the tensor `name`, checked against its hash at the first look where the file has one.
+    /// The values of the tensor `name`, checked against its hash at the first look where the file
+    /// has one.
     ///
     /// # Errors
     /// When there is none, its encoding is not read here, or it is damaged.
     pub fn view(&self, name: &str) -> Result<TensorView<'_>, FileError> {
+        let entry = self.entry(name)?;
+        let view = self.unchecked(entry)?;
+        let (file, stored) = (&self.files[entry.file], self.stored(entry));
+        let intact = |hash| *entry.intact.get_or_init(|| hash_bytes(file.bytes_of(stored)) == hash);
+        if entry.hash.is_none_or(intact) {
+            return Ok(view);
+        }
+        Err(damaged(file.origin(), stored))
+    }
+
+    /// Gives the memory of one tensor's pages back; its values stay readable.
+    pub fn release(&self, name: &str) {
+        if let Ok(entry) = self.entry(name) {
+            let range = self.stored(entry).range.clone();
+            self.files[entry.file].bytes().release(range);
+        }
+    }
+
+    fn entry(&self, name: &str) -> Result<&Entry, FileError> {
         let entry = self.by_name.get(name).map(|&i| &self.entries[i]);
-        let entry = entry.ok_or_else(|| FileError::MissingTensor {
+        entry.ok_or_else(|| FileError::MissingTensor {
             file: self.origin.clone(),
             tensor: name.to_owned(),
-        })?;
-        let stored = self.stored(entry);
-        let file = &self.files[entry.file];
+        })
+    }
+
+    fn unchecked<'a>(&'a self, entry: &'a Entry) -> Result<TensorView<'a>, FileError> {
+        let (file, stored) = (&self.files[entry.file], self.stored(entry));
         let whole = file.view_of(stored)?;
-        if let Some(hash) = entry.hash
-            && !entry.intact.get_or_init(|| hash_bytes(whole.bytes()) == hash)
-        {
-            return Err(damaged(file.origin(), stored));
-        }
         let bytes = match &entry.data {
             Data::Range(range) => file.bytes().get(range.clone()).unwrap_or(&[]),
             Data::Owned(bytes) => bytes,
@@ -147,6 +165,10 @@ impl ComponentWeights {
 impl TensorSource for ComponentWeights {
     fn tensor(&self, name: &str) -> Option<TensorView<'_>> {
         self.view(name).ok()
+    }
+
+    fn outline(&self, name: &str) -> Option<TensorView<'_>> {
+        self.entry(name).and_then(|entry| self.unchecked(entry)).ok()
     }
 
     fn origin(&self) -> &str {
@@ -178,10 +200,8 @@ fn entry(file: &TensorFile, stored: &StoredTensor, found: Found) -> Result<Entry
         (Encoding::Other(_), _) | (_, Cut::Whole) => {
             (stored.shape.clone(), Data::Range(stored.range.clone()))
         }
-        (Encoding::Plain(dtype), cut) => {
-            let bytes = file.bytes().get(stored.range.clone()).unwrap_or(&[]);
-            cut_out(cut, *dtype, stored, bytes).ok_or_else(|| wrong_cut(file.origin(), stored))?
-        }
+        (Encoding::Plain(dtype), cut) => cut_out(cut, *dtype, stored, file.bytes_of(stored))
+            .ok_or_else(|| wrong_cut(file.origin(), stored))?,
     };
     let Found { name, file, tensor, hash, .. } = found;
     Ok(Entry { name, file, tensor, shape: squeezed(shape), data, hash, intact: OnceLock::new() })
@@ -200,7 +220,8 @@ fn wrong_cut(origin: &str, stored: &StoredTensor) -> FileError {
     FileError::malformed(origin, problem)
 }
 
-/// Shape and bytes of the part of `stored` that `cut` means, `None` where its shape does not allow it.
+/// Shape and bytes of the part of `stored` that `cut` means, `None` where its shape does not allow
+/// it.
 fn cut_out(
     cut: Cut,
     dtype: DType,

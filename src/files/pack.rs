@@ -1,8 +1,9 @@
 //! A whole model as one GGUF file: what `pochade-quantize` writes, and [`ModelFiles`] opens.
 //!
-//! Metadata: `pochade.<part>.config` is the part's config as JSON text, `pochade.<tokenizer>.{tokens,merges,config}` a
-//! tokenizer, `pochade.pipeline` the pipeline's class. Tensors have LDM's full names and stand in the order of
-//! execution. One tensor at a time is in memory.
+//! Metadata: `pochade.<part>.config` is the part's config as JSON text,
+//! `pochade.<tokenizer>.{tokens,merges,config}` a tokenizer, `pochade.pipeline` the pipeline's
+//! class. Tensors have LDM's full names and stand in the order of execution. One tensor at a time
+//! is in memory.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -53,11 +54,12 @@ pub struct Packed {
     pub left_out: Vec<String>,
 }
 
-/// Writes `model` to `path` as GGUF. The file appears when it is complete; `progress` may stop the work.
+/// Writes `model` to `path` as GGUF. The file appears when it is complete; `progress` may stop the
+/// work.
 ///
 /// # Errors
-/// When the source is damaged or has encodings that are not read, a value does not fit f16, the target cannot be
-/// written, or `progress` says break.
+/// When the source is damaged or has encodings that are not read, a value does not fit f16, the
+/// target cannot be written, or `progress` says break.
 pub fn pack(
     model: &ModelFiles,
     path: &Path,
@@ -76,6 +78,7 @@ pub fn pack(
                 return Err(FileError::Interrupted { file: path.display().to_string() });
             }
             done += write(&mut writer, &weights, info, encoding)?;
+            weights.release(info.name);
         }
     }
     writer.finish()?;
@@ -189,7 +192,8 @@ fn metadata(model: &ModelFiles) -> Result<Vec<(String, Value)>, FileError> {
     Ok(entries)
 }
 
-/// The tokenizer's metadata; one that has the vocabulary of the `first` adds only its special tokens.
+/// The tokenizer's metadata; one that has the vocabulary of the `first` adds only its special
+/// tokens.
 fn put_tokenizer(
     entries: &mut Vec<(String, Value)>,
     name: &str,

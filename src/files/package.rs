@@ -1,7 +1,9 @@
-//! A model as a painter opens it: parts, their configs, their weights by canonical names, and the tokenizers.
+//! A model as a painter opens it: parts, their configs, their weights by canonical names, and the
+//! tokenizers.
 //!
-//! It is a diffusers folder, the same folder baked into the binary, or one GGUF file. Weights are opened part by part
-//! and closed when dropped, so that text encoder, UNet and decoder can take turns in memory.
+//! It is a diffusers folder, the same folder baked into the binary, or one GGUF file. Weights are
+//! opened part by part and closed when dropped, so that text encoder, UNet and decoder can take
+//! turns in memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -128,7 +130,8 @@ impl ModelFiles {
         self.named_config(component).map(|(file, config)| Config::new(file, config))
     }
 
-    /// The weights of a part. Nothing is read yet but headers; dropping them gives their memory back.
+    /// The weights of a part. Nothing is read yet but headers; dropping them gives their memory
+    /// back.
     ///
     /// # Errors
     /// When the model has no such part, or its files contradict themselves.
@@ -153,8 +156,8 @@ impl ModelFiles {
         }
     }
 
-    /// The SHA-256 of the model in hexadecimal: that of the GGUF file, or of what `sha256sum` prints for the files of
-    /// the folder in the order of their names. Reads everything.
+    /// The SHA-256 of the model in hexadecimal: that of the GGUF file, or of what `sha256sum`
+    /// prints for the files of the folder in the order of their names. Reads everything.
     ///
     /// # Errors
     /// When a file cannot be read.
@@ -201,7 +204,8 @@ fn not_a_model(path: &Path, extension: &str) -> FileError {
     FileError::NotAModel { file: path.display().to_string(), problem }
 }
 
-/// The canonical tensors of files that use diffusers' and transformers' names, in the order of execution.
+/// The canonical tensors of files that use diffusers' and transformers' names, in the order of
+/// execution.
 fn mapped(
     component: Component,
     fields: Config<'_>,
@@ -265,7 +269,8 @@ fn canonical(
     ComponentWeights::new(file.origin().to_owned(), vec![file], found, Vec::new())
 }
 
-/// The tokenizer `name` of a GGUF file; the second one shares the first one's vocabulary where it has none.
+/// The tokenizer `name` of a GGUF file; the second one shares the first one's vocabulary where it
+/// has none.
 fn gguf_tokenizer(gguf: &Gguf, name: &str) -> Option<Result<Tokenizer, FileError>> {
     let strings = |part: &str| {
         let own = gguf.get(&format!("pochade.{name}.{part}"));

@@ -1,7 +1,7 @@
 //! Writing a file so that it is either there whole or not there at all.
 //!
-//! The content goes to a temporary file beside the target, is forced to the disk, and is then renamed over it. When the
-//! power goes at any moment, the target is the old file or the new one.
+//! The content goes to a temporary file beside the target, is forced to the disk, and is then
+//! renamed over it. When the power goes at any moment, the target is the old file or the new one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -99,7 +99,8 @@ fn temporary_beside(target: &Path) -> io::Result<PathBuf> {
     Ok(target.with_file_name(name))
 }
 
-/// Makes the rename itself durable. Some file systems cannot sync a folder; the content is safe without it.
+/// Makes the rename itself durable. Some file systems cannot sync a folder; the content is safe
+/// without it.
 fn sync_folder(target: &Path) -> io::Result<()> {
     let folder = match target.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -1,10 +1,11 @@
 //! Safetensors: a length, a JSON header, and the tensors' bytes back to back.
 //!
 //! ```text
-//! u64 n | n bytes of JSON: {"name": {"dtype": "F16", "shape": [..], "data_offsets": [begin, end]}, ..} | data
+//! u64 n | n bytes of JSON | data
+//! JSON: {"name": {"dtype": "F16", "shape": [..], "data_offsets": [begin, end]}, ..}
 //! ```
-//! The rules are those of the format's reference reader: the header has at most 100 MB, the tensors tile the data
-//! without gap or overlap, and nothing lies behind the last one.
+//! The rules are those of the format's reference reader: the header has at most 100 MB, the tensors
+//! tile the data without gap or overlap, and nothing lies behind the last one.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -13,7 +13,8 @@ use super::{FileBytes, FileError, TensorSource};
 pub enum Encoding {
     /// One that is read here.
     Plain(DType),
-    /// Any other, by the file's name for it. Such a tensor is listed; asking for its values is an error.
+    /// Any other, by the file's name for it. Such a tensor is listed; asking for its values is an
+    /// error.
     Other(String),
 }
 
@@ -51,7 +52,8 @@ impl StoredTensor {
     }
 }
 
-/// A file of named tensors, whatever its format. Every range has been checked to lie inside the bytes.
+/// A file of named tensors, whatever its format. Every range has been checked to lie inside the
+/// bytes.
 #[derive(Clone, Debug)]
 pub struct TensorFile {
     origin: String,
@@ -64,7 +66,8 @@ impl TensorFile {
     /// Takes the tensors a reader has found in `bytes`.
     ///
     /// # Errors
-    /// When a name occurs twice, a range reaches past the end, or a length disagrees with encoding and shape.
+    /// When a name occurs twice, a range reaches past the end, or a length disagrees with encoding
+    /// and shape.
     pub(super) fn new(
         origin: &str,
         bytes: FileBytes,
@@ -103,6 +106,11 @@ impl TensorFile {
         &self.bytes
     }
 
+    /// The bytes of `tensor`, which is one of [`Self::tensors`].
+    pub fn bytes_of(&self, tensor: &StoredTensor) -> &[u8] {
+        self.bytes.get(tensor.range.clone()).unwrap_or(&[])
+    }
+
     /// The values of the tensor stored as `name`, `None` where there is no such tensor.
     ///
     /// # Errors
@@ -116,7 +124,6 @@ impl TensorFile {
     /// # Errors
     /// When its encoding is not read here.
     pub fn view_of<'a>(&'a self, tensor: &'a StoredTensor) -> Result<TensorView<'a>, FileError> {
-        let bytes = self.bytes.get(tensor.range.clone()).unwrap_or(&[]);
         let refused = || FileError::Encoding {
             file: self.origin.clone(),
             tensor: tensor.name.clone(),
@@ -124,7 +131,7 @@ impl TensorFile {
         };
         match tensor.encoding {
             Encoding::Plain(dtype) => {
-                TensorView::new(dtype, &tensor.shape, bytes).ok_or_else(refused)
+                TensorView::new(dtype, &tensor.shape, self.bytes_of(tensor)).ok_or_else(refused)
             }
             Encoding::Other(_) => Err(refused()),
         }
@@ -154,7 +161,7 @@ fn check_extent(tensor: &StoredTensor, len: usize) -> Result<(), String> {
     let Range { start, end } = tensor.range;
     if start > end || end > len {
         return Err(format!(
-            "claims bytes {start} to {end} of a file of {len} bytes; the file is cut short or damaged"
+            "claims bytes {start} to {end} of a file of {len}; it is cut short or damaged"
         ));
     }
     let values = count(&tensor.shape).ok_or("has a shape whose product overflows")?;

@@ -1,7 +1,9 @@
-//! Where a network finds its weights: a source of named tensors, and a cursor that walks it by canonical names.
+//! Where a network finds its weights: a source of named tensors, and a cursor that walks it by
+//! canonical names.
 //!
-//! Canonical names are those of the latent diffusion checkpoints (`input_blocks.1.0.in_layers.2.weight`). A source that
-//! stores other names (diffusers') translates on lookup; the networks never know.
+//! Canonical names are those of the latent diffusion checkpoints
+//! (`input_blocks.1.0.in_layers.2.weight`). A source that stores other names (diffusers')
+//! translates on lookup; the networks never know.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,10 +17,17 @@ pub trait TensorSource: fmt::Debug + Send + Sync {
     /// The tensor of a canonical name.
     fn tensor(&self, name: &str) -> Option<TensorView<'_>>;
 
+    /// The same tensor for its shape and encoding alone: where [`TensorSource::tensor`] checks the
+    /// bytes, this does not read them.
+    fn outline(&self, name: &str) -> Option<TensorView<'_>> {
+        self.tensor(name)
+    }
+
     /// The file or folder, for messages.
     fn origin(&self) -> &str;
 
-    /// Why a tensor that is stored under this name cannot be read, for sources that list more than they read.
+    /// Why a tensor that is stored under this name cannot be read, for sources that list more than
+    /// they read.
     fn refusal(&self, _name: &str) -> Option<FileError> {
         None
     }
@@ -83,7 +92,8 @@ impl<'a> Weights<'a> {
         Err(self.wrong_shape(name, format!("{:?}", tensor.shape()), format!("{shape:?}")))
     }
 
-    /// The convolution here: `weight: [outputs, channels, kernel, kernel]`, `bias: [outputs]` where the file has one.
+    /// The convolution here: `weight: [outputs, channels, kernel, kernel]`, `bias: [outputs]` where
+    /// the file has one.
     ///
     /// # Errors
     /// When the weight is missing or has another shape.
@@ -97,7 +107,8 @@ impl<'a> Weights<'a> {
         self.filter(&weight, outputs, Filter::conv)
     }
 
-    /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones), `bias` where the file has one.
+    /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones), `bias`
+    /// where the file has one.
     ///
     /// # Errors
     /// When the weight is missing or has another shape.
@@ -143,7 +154,8 @@ impl<'a> Weights<'a> {
     }
 
     fn find(&self, name: &str) -> Option<TensorView<'a>> {
-        self.source.tensor(&self.full(name))
+        let name = self.full(name);
+        if self.hollow { self.source.outline(&name) } else { self.source.tensor(&name) }
     }
 
     fn full(&self, name: &str) -> String {

@@ -1,11 +1,14 @@
-//! CLIP's tokenizer: byte-pair encoding over lower-cased words (Sennrich et al. 2016; Radford et al. 2021).
+//! CLIP's tokenizer: byte-pair encoding over lower-cased words (Sennrich et al. 2016; Radford et
+//! al. 2021).
 //!
-//! A prompt passes through four steps. It is *cleaned*: composed (NFC), white space collapsed, lower-cased. It is
-//! *split*: contractions, runs of letters, single digits, runs of anything else. Each piece is *spelled* in the byte
-//! alphabet, which has a printable character for every byte, the last one marked `</w>`. Then the pair of neighbours
-//! that was learnt first is *merged*, again and again, until no learnt pair is left.
+//! A prompt passes through four steps. It is *cleaned*: composed (NFC), white space collapsed,
+//! lower-cased. It is *split*: contractions, runs of letters, single digits, runs of anything else.
+//! Each piece is *spelled* in the byte alphabet, which has a printable character for every byte,
+//! the last one marked `</w>`. Then the pair of neighbours that was learnt first is *merged*, again
+//! and again, until no learnt pair is left.
 //!
-//! The ids stand between a begin and an end token, padded to a fixed length; what does not fit is reported.
+//! The ids stand between a begin and an end token, padded to a fixed length; what does not fit is
+//! reported.
 
 mod bpe;
 mod load;
@@ -137,8 +140,8 @@ struct Word {
     ids: Vec<u32>,
 }
 
-/// Composed, lower-cased, with single spaces. Lower-casing looks at one character at a time, as the reference does: a
-/// Greek sigma at the end of a word stays an inner one.
+/// Composed, lower-cased, with single spaces. Lower-casing looks at one character at a time, as the
+/// reference does: a Greek sigma at the end of a word stays an inner one.
 fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut in_space = false;

@@ -1,18 +1,20 @@
-//! GGUF version 3: a header of typed metadata, a table of tensors, and their aligned bytes, all little-endian.
+//! GGUF version 3: a header of typed metadata, a table of tensors, and their aligned bytes, all
+//! little-endian.
 //!
 //! ```text
 //! "GGUF" | u32 version | u64 tensors | u64 entries
 //! entries: string key | u32 type | value
-//! table:   string name | u32 n | n x u64 extents, innermost first | u32 type | u64 offset into the data
+//! table:   string name | u32 n | n x u64 extents, innermost first | u32 type | u64 offset in data
 //! padding to general.alignment | data
 //! ```
 //! A string is a u64 length and UTF-8 bytes; an array is a u32 type, a u64 count and the items.
 //!
-//! Files written here align tensors to 64 bytes: a cache line, and the widest vector any kernel loads, so that weights
-//! can be used where they are mapped. Whole pages would cost a small model a tenth of its size for its many short
-//! norms, and gain nothing: tensors stand in the order of execution, so a stream reads across them. An array
-//! `pochade.hash.xxh3` holds the 64-bit XXH3 of every tensor's bytes, in table order; it is there to notice a worn
-//! memory card, not an attacker, hence the fastest well-spread hash and not a cryptographic one.
+//! Files written here align tensors to 64 bytes: a cache line, and the widest vector any kernel
+//! loads, so that weights can be used where they are mapped. Whole pages would cost a small model a
+//! tenth of its size for its many short norms, and gain nothing: tensors stand in the order of
+//! execution, so a stream reads across them. An array `pochade.hash.xxh3` holds the 64-bit XXH3 of
+//! every tensor's bytes, in table order; it is there to notice a worn memory card, not an attacker,
+//! hence the fastest well-spread hash and not a cryptographic one.
 
 mod read;
 mod write;
@@ -210,8 +212,8 @@ impl Gguf {
     /// When a tensor's bytes are not those that were written.
     pub fn verify(&self) -> Result<(), FileError> {
         for (i, tensor) in self.tensors.tensors().iter().enumerate() {
-            let bytes = self.tensors.bytes().get(tensor.range.clone()).unwrap_or(&[]);
-            if self.hash(i).is_some_and(|hash| hash != hash_bytes(bytes)) {
+            let found = || hash_bytes(self.tensors.bytes_of(tensor));
+            if self.hash(i).is_some_and(|hash| hash != found()) {
                 return Err(damaged(self.tensors.origin(), tensor));
             }
         }

@@ -1,4 +1,5 @@
-//! Reading GGUF without trust: nothing is allocated for a count before the bytes behind it are known to exist.
+//! Reading GGUF without trust: nothing is allocated for a count before the bytes behind it are
+//! known to exist.
 
 use pochade_engine::DType;
 

@@ -1,4 +1,5 @@
-//! Writing GGUF one tensor at a time: the table is written from shapes alone, the hashes are filled in at the end.
+//! Writing GGUF one tensor at a time: the table is written from shapes alone, the hashes are filled
+//! in at the end.
 
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
 use std::path::Path;
@@ -40,7 +41,8 @@ pub struct GgufWriter {
 }
 
 impl GgufWriter {
-    /// Writes the header of what will become `path`. The keys for alignment and hashes are added here.
+    /// Writes the header of what will become `path`. The keys for alignment and hashes are added
+    /// here.
     ///
     /// # Errors
     /// When the file cannot be written, or a tensor is larger than any file.
@@ -105,7 +107,8 @@ fn padding(len: usize) -> usize {
     len.next_multiple_of(WRITTEN_ALIGNMENT) - len
 }
 
-/// Everything in front of the data, and where in it the hashes lie. `None` when an offset overflows.
+/// Everything in front of the data, and where in it the hashes lie. `None` when an offset
+/// overflows.
 fn header(metadata: &[(String, Value)], specs: &[TensorSpec]) -> Option<(Vec<u8>, u64)> {
     let mut out = Vec::new();
     let alignment = Value::U32(WRITTEN_ALIGNMENT as u32);

@@ -1,6 +1,8 @@
-//! Autoencoders: LDM's `AutoencoderKL` and `VQModel`, and the tiny autoencoder, against diffusers' classes.
+//! Autoencoders: LDM's `AutoencoderKL` and `VQModel`, and the tiny autoencoder, against diffusers'
+//! classes.
 //!
-//! LDM numbers the decoder's levels by resolution, the finest is 0; diffusers in the order they run, the coarsest is 0.
+//! LDM numbers the decoder's levels by resolution, the finest is 0; diffusers in the order they
+//! run, the coarsest is 0.
 
 use super::NameMap;
 use crate::files::{Config, FileError};
@@ -118,7 +120,8 @@ fn tiny(config: Config<'_>) -> Result<NameMap, FileError> {
     Ok(map)
 }
 
-/// An upper bound of the layers of one half: its blocks, and up to three more layers for each level and the ends.
+/// An upper bound of the layers of one half: its blocks, and up to three more layers for each level
+/// and the ends.
 fn tiny_layers(config: Config<'_>, field: &str) -> Result<usize, FileError> {
     let levels = config.get(field).and_then(|v| v.as_array()).map_or(0, Vec::len);
     let blocks = config.per_level(field, levels, 0)?;

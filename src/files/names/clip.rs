@@ -1,7 +1,7 @@
 //! CLIP text encoders: transformers' names, with and without `text_model.`, and OpenCLIP's own.
 //!
-//! Canonical are transformers' names without the prefix. OpenCLIP fuses q, k and v into one matrix, stacked whole, and
-//! stores the text projection the other way round.
+//! Canonical are transformers' names without the prefix. OpenCLIP fuses q, k and v into one matrix,
+//! stacked whole, and stores the text projection the other way round.
 
 use super::{Cut, NameMap};
 use crate::files::{Config, FileError};
@@ -17,7 +17,8 @@ const LAYER: &[&str] = &[
     "mlp.fc2",
 ];
 
-/// The map of the text encoder that `config` describes. Names that lack the `text_model.` prefix are known too.
+/// The map of the text encoder that `config` describes. Names that lack the `text_model.` prefix
+/// are known too.
 ///
 /// # Errors
 /// When the config lacks the number of layers.

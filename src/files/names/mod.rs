@@ -1,12 +1,14 @@
 //! Which stored name holds which canonical tensor.
 //!
-//! Canonical names are those of the latent diffusion checkpoints, relative to the component: what stands there behind
-//! `model.diffusion_model.`, `first_stage_model.` and `cond_stage_model.transformer.text_model.`. Diffusers and
-//! transformers name the same tensors by their own module trees. Each network's map is built from its config alone, in
-//! the order of execution, so that a file written in that order streams.
+//! Canonical names are those of the latent diffusion checkpoints, relative to the component: what
+//! stands there behind `model.diffusion_model.`, `first_stage_model.` and
+//! `cond_stage_model.transformer.text_model.`. Diffusers and transformers name the same tensors by
+//! their own module trees. Each network's map is built from its config alone, in the order of
+//! execution, so that a file written in that order streams.
 //!
-//! One choice departs from the old checkpoints: attention without context has `q`, `k` and `v` apart, as in the
-//! autoencoder, in the UNet too. A fused `qkv` interleaves the heads and is taken apart on reading ([`Cut::HeadThird`]).
+//! One choice departs from the old checkpoints: attention without context has `q`, `k` and `v`
+//! apart, as in the autoencoder, in the UNet too. A fused `qkv` interleaves the heads and is taken
+//! apart on reading ([`Cut::HeadThird`]).
 
 mod autoencoder;
 mod clip;
@@ -18,7 +20,8 @@ pub use autoencoder::autoencoder;
 pub use clip::{clip, open_clip};
 pub use unet::unet;
 
-/// Pairs of module names, canonical and stored. A tensor's name is a module's, a dot, and a leaf such as `weight`.
+/// Pairs of module names, canonical and stored. A tensor's name is a module's, a dot, and a leaf
+/// such as `weight`.
 #[derive(Clone, Debug, Default)]
 pub struct NameMap {
     modules: Vec<(String, String)>,
@@ -69,7 +72,8 @@ impl NameMap {
         Some(format!("{stored}.{leaf}"))
     }
 
-    /// Where the tensor `canonical` comes in the order of execution; unknown ones come last. A weight precedes its bias.
+    /// Where the tensor `canonical` comes in the order of execution; unknown ones come last. A
+    /// weight precedes its bias.
     pub fn rank(&self, canonical: &str) -> (usize, bool) {
         let (module, leaf) = canonical.rsplit_once('.').unwrap_or((canonical, ""));
         (self.by_canonical.get(module).copied().unwrap_or(usize::MAX), leaf == "bias")
@@ -94,7 +98,8 @@ pub enum Cut {
     Transposed,
 }
 
-/// The parts of a UNet's fused `qkv` module, where `stored` is a tensor of one. `head` is the width of a head.
+/// The parts of a UNet's fused `qkv` module, where `stored` is a tensor of one. `head` is the width
+/// of a head.
 pub fn fused_qkv(stored: &str, head: usize) -> Option<[(String, Cut); 3]> {
     let (module, leaf) = stored.rsplit_once('.')?;
     let block = module.strip_suffix(".qkv")?;

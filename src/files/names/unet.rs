@@ -1,7 +1,8 @@
 //! UNet: LDM's `openaimodel.UNetModel` against diffusers' `UNet2DConditionModel` and `UNet2DModel`.
 //!
-//! LDM numbers the blocks in the order they run (`input_blocks.4`), with the parts of one block numbered inside it:
-//! 0 the residual block, 1 the attention, last the resampling. Diffusers has a tree of levels.
+//! LDM numbers the blocks in the order they run (`input_blocks.4`), with the parts of one block
+//! numbered inside it: 0 the residual block, 1 the attention, last the resampling. Diffusers has a
+//! tree of levels.
 
 use serde_json::Value;
 
@@ -160,7 +161,8 @@ fn up_level(map: &mut NameMap, i: usize, level: &Level, first: usize) -> usize {
 fn middle(map: &mut NameMap, config: Config<'_>) -> Result<(), FileError> {
     let kind = config.get("mid_block_type").and_then(|kind| kind.as_str());
     let attending = match (is_conditional(config), kind) {
-        // A condition-free UNet of diffusers has no such field; a `null` means that there is no middle.
+        // A condition-free UNet of diffusers has no such field; a `null` means that there is no
+        // middle.
         (_, None) if config.is_null("mid_block_type") => return Ok(()),
         (true, None | Some("UNetMidBlock2DCrossAttn")) => {
             let depths = depths(config, "transformer_layers_per_block")?;
@@ -275,7 +277,8 @@ fn block_kind(
     }
 }
 
-/// Transformer blocks of each level: one number for all, one for each, or a list with one for each layer.
+/// Transformer blocks of each level: one number for all, one for each, or a list with one for each
+/// layer.
 fn depths(config: Config<'_>, field: &str) -> Result<Vec<Vec<usize>>, FileError> {
     let wrong = || config.wrong(field, "must be a number, or a list of numbers or of lists");
     match config.get(field) {

@@ -1,7 +1,8 @@
-//! Byte-pair merging: of all neighbouring pairs, the one learnt first is joined first, the leftmost of equals.
+//! Byte-pair merging: of all neighbouring pairs, the one learnt first is joined first, the leftmost
+//! of equals.
 //!
-//! The symbols are a linked list and the candidate pairs a heap, so that a word of n bytes takes n log n steps; a
-//! prompt is not trusted to consist of short words.
+//! The symbols are a linked list and the candidate pairs a heap, so that a word of n bytes takes n
+//! log n steps; a prompt is not trusted to consist of short words.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
@@ -111,7 +112,8 @@ fn join(symbols: &mut [Symbol], left: usize, joined: u32) {
     }
 }
 
-/// The printable character that stands for `byte`: itself where it is printable in Latin-1, else one from U+0100 on.
+/// The printable character that stands for `byte`: itself where it is printable in Latin-1, else
+/// one from U+0100 on.
 fn spelled(byte: u8) -> char {
     let printable = |b: &u8| matches!(b, 33..=126 | 161..=172 | 174..=255);
     if printable(&byte) {

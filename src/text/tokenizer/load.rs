@@ -1,4 +1,5 @@
-//! Reading a vocabulary: `vocab.json` with `merges.txt`, or `tokenizer.json`, with the special tokens' configs.
+//! Reading a vocabulary: `vocab.json` with `merges.txt`, or `tokenizer.json`, with the special
+//! tokens' configs.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -41,11 +42,12 @@ const BEGIN: (&str, &str) = ("bos_token", "<|startoftext|>");
 const END: (&str, &str) = ("eos_token", "<|endoftext|>");
 
 impl Tokenizer {
-    /// Reads `vocab.json`, `merges.txt`, and the object of `tokenizer_config.json` or `special_tokens_map.json`, where
-    /// there is one.
+    /// Reads `vocab.json`, `merges.txt`, and the object of `tokenizer_config.json` or
+    /// `special_tokens_map.json`, where there is one.
     ///
     /// # Errors
-    /// When the ids are not `0..n`, a merge names an unknown token, or a special token is not in the vocabulary.
+    /// When the ids are not `0..n`, a merge names an unknown token, or a special token is not in the
+    /// vocabulary.
     pub fn from_vocab(
         vocab: &[u8],
         merges: &str,

@@ -1,8 +1,8 @@
-//! CLIP's splitting pattern, as a scanner:
-//! `<|startoftext|>`, `<|endoftext|>`, `'s 't 're 've 'm 'll 'd`, `\p{L}+`, `\p{N}`, `[^\s\p{L}\p{N}]+`.
+//! CLIP's splitting pattern, as a scanner: `<|startoftext|>`, `<|endoftext|>`, `'s 't 're 've 'm
+//! 'll 'd`, `\p{L}+`, `\p{N}`, `[^\s\p{L}\p{N}]+`.
 //!
-//! The two names of special tokens only get here when they were written in capitals. The reference splits them once
-//! more by the rest of the pattern, so all they do is end a piece.
+//! The two names of special tokens only get here when they were written in capitals. The reference
+//! splits them once more by the rest of the pattern, so all they do is end a piece.
 
 use std::ops::Range;
 
@@ -19,7 +19,8 @@ enum Class {
     Other,
 }
 
-/// The classes are Unicode general categories: `char::is_alphabetic` would also count vowel signs and circled letters.
+/// The classes are Unicode general categories: `char::is_alphabetic` would also count vowel signs
+/// and circled letters.
 fn class(c: char) -> Class {
     if c.is_whitespace() {
         return Class::Space;
