@@ -10,7 +10,7 @@ use super::euler::EulerSampler;
 use super::euler_ancestral::EulerAncestralSampler;
 use super::flow_euler::FlowEulerSampler;
 use super::lcm::LcmSampler;
-use super::{DiffusionError, Prediction, SchedulerConfig};
+use super::{DiffusionError, Prediction, SchedulerConfig, Spacing};
 
 /// Fills a slice with unit normal noise, in the layout of the latent.
 pub type NoiseSource<'a> = dyn FnMut(&mut [f32]) + 'a;
@@ -172,10 +172,25 @@ pub fn sampler(
         SamplerKind::Ddim => Box::new(DdimSampler::new(config, steps, eta)?),
         SamplerKind::Ddpm => Box::new(DdpmSampler::new(config, steps)?),
         SamplerKind::Lcm => Box::new(LcmSampler::new(config, steps)?),
-        SamplerKind::Euler => Box::new(EulerSampler::new(config, steps)),
-        SamplerKind::EulerAncestral => Box::new(EulerAncestralSampler::new(config, steps)),
+        SamplerKind::Euler | SamplerKind::EulerAncestral => euler_sampler(config, kind, steps)?,
         SamplerKind::DpmSolver => Box::new(DpmSolverSampler::new(config, steps, false)?),
         SamplerKind::DpmSolverKarras => Box::new(DpmSolverSampler::new(config, steps, true)?),
+    })
+}
+
+/// Euler's rule with or without fresh noise. Between timesteps it interpolates, so only the highest one matters.
+fn euler_sampler(
+    config: &SchedulerConfig,
+    kind: SamplerKind,
+    steps: usize,
+) -> Result<Box<dyn Sampler>, DiffusionError> {
+    let leading = config.spacing == Spacing::Leading;
+    if leading && last_leading(config, steps) >= config.train_timesteps {
+        return Err(DiffusionError::Steps { steps, most: most_leading_steps(config) });
+    }
+    Ok(match kind {
+        SamplerKind::EulerAncestral => Box::new(EulerAncestralSampler::new(config, steps)),
+        _ => Box::new(EulerSampler::new(config, steps)),
     })
 }
 
@@ -209,8 +224,12 @@ pub(super) fn whole_timesteps(
 /// The most steps whose leading timesteps stay in range with the model's offset.
 fn most_leading_steps(config: &SchedulerConfig) -> usize {
     let train = config.train_timesteps;
-    let last = |steps: usize| (steps - 1) * (train / steps) + config.steps_offset;
-    (1..=train).take_while(|steps| last(*steps) < train).last().unwrap_or(1)
+    (1..=train).take_while(|steps| last_leading(config, *steps) < train).last().unwrap_or(1)
+}
+
+/// The first timestep of a run with leading spacing, which is its highest.
+fn last_leading(config: &SchedulerConfig, steps: usize) -> usize {
+    (steps - 1) * (config.train_timesteps / steps) + config.steps_offset
 }
 
 /// The noise predicted where no signal is left says nothing of the picture.

@@ -171,6 +171,10 @@ impl TensorSource for ComponentWeights {
         self.entry(name).and_then(|entry| self.unchecked(entry)).ok()
     }
 
+    fn release(&self, name: &str) {
+        ComponentWeights::release(self, name);
+    }
+
     fn origin(&self) -> &str {
         &self.origin
     }

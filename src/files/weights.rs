@@ -23,6 +23,9 @@ pub trait TensorSource: fmt::Debug + Send + Sync {
         self.tensor(name)
     }
 
+    /// Says that the tensor's values were copied: its pages may be given back.
+    fn release(&self, _name: &str) {}
+
     /// The file or folder, for messages.
     fn origin(&self) -> &str;
 
@@ -42,17 +45,24 @@ pub struct Weights<'a> {
     source: &'a dyn TensorSource,
     prefix: String,
     hollow: bool,
+    unbiased: bool,
 }
 
 impl<'a> Weights<'a> {
     /// A cursor at the root of `source`.
     pub fn new(source: &'a dyn TensorSource) -> Self {
-        Self { source, prefix: String::new(), hollow: false }
+        Self { source, prefix: String::new(), hollow: false, unbiased: false }
     }
 
     /// A cursor that gives filters their shapes without their values: enough to plan what painting will take.
     pub fn hollow(source: &'a dyn TensorSource) -> Self {
         Self { hollow: true, ..Self::new(source) }
+    }
+
+    /// The same cursor for a layer that has no bias by its architecture. Any other layer must have one: a file that lost
+    /// it would paint a wrong picture without a word.
+    pub fn unbiased(&self) -> Self {
+        Self { unbiased: true, prefix: self.prefix.clone(), ..*self }
     }
 
     /// The cursor for the part `name` below this one.
@@ -92,11 +102,11 @@ impl<'a> Weights<'a> {
         Err(self.wrong_shape(name, format!("{:?}", tensor.shape()), format!("{shape:?}")))
     }
 
-    /// The convolution here: `weight: [outputs, channels, kernel, kernel]`, `bias: [outputs]` where
-    /// the file has one.
+    /// The convolution here: `weight: [outputs, channels, kernel, kernel]`, `bias: [outputs]` unless
+    /// [`Weights::unbiased`].
     ///
     /// # Errors
-    /// When the weight is missing or has another shape.
+    /// When one is missing or has another shape.
     pub fn conv(
         &self,
         outputs: usize,
@@ -107,11 +117,11 @@ impl<'a> Weights<'a> {
         self.filter(&weight, outputs, Filter::conv)
     }
 
-    /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones), `bias`
-    /// where the file has one.
+    /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones), `bias: [outputs]` unless
+    /// [`Weights::unbiased`].
     ///
     /// # Errors
-    /// When the weight is missing or has another shape.
+    /// When one is missing or has another shape.
     pub fn linear(&self, outputs: usize, channels: usize) -> Result<Arc<Filter>, FileError> {
         let weight = self.tensor("weight")?;
         if weight.shape() != [outputs, channels] && weight.shape() != [outputs, channels, 1, 1] {
@@ -134,7 +144,7 @@ impl<'a> Weights<'a> {
     }
 
     fn bias(&self, outputs: usize) -> Result<Option<TensorView<'a>>, FileError> {
-        if self.contains("bias") { self.shaped("bias", &[outputs]).map(Some) } else { Ok(None) }
+        if self.unbiased { Ok(None) } else { self.shaped("bias", &[outputs]).map(Some) }
     }
 
     fn filter(
@@ -148,6 +158,7 @@ impl<'a> Weights<'a> {
             true => Filter::hollow(weight, bias.is_some()),
             false => pack(weight, bias.as_ref()),
         };
+        self.source.release(&self.full("weight"));
         packed
             .map(Arc::new)
             .map_err(|e| self.wrong_shape("weight", e.to_string(), "a filter".to_owned()))

@@ -209,7 +209,10 @@ impl Numbered<'_> {
     }
 
     fn conv(&mut self, outputs: usize, inputs: usize, spec: ConvSpec) -> Result<(), FileError> {
-        let filter = self.w.at(self.number).conv(outputs, inputs, 3)?;
+        // Convolutions that change the size have no bias.
+        let w = self.w.at(self.number);
+        let resamples = spec.upsample || spec.stride > 1;
+        let filter = if resamples { w.unbiased() } else { w }.conv(outputs, inputs, 3)?;
         self.push(Layer::Conv(filter, spec));
         Ok(())
     }

@@ -130,9 +130,9 @@ impl CrossAttention {
     ) -> Result<Self, FileError> {
         Ok(Self {
             heads,
-            to_q: w.at("to_q").linear(c, c)?,
-            to_k: w.at("to_k").linear(c, context_width)?,
-            to_v: w.at("to_v").linear(c, context_width)?,
+            to_q: w.at("to_q").unbiased().linear(c, c)?,
+            to_k: w.at("to_k").unbiased().linear(c, context_width)?,
+            to_v: w.at("to_v").unbiased().linear(c, context_width)?,
             to_out: w.at("to_out.0").linear(c, c)?,
         })
     }

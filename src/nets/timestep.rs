@@ -72,7 +72,8 @@ impl TimestepEmbedding {
         time_embed_dim: usize,
         guidance_width: Option<usize>,
     ) -> Result<Self, FileError> {
-        let cond_proj = guidance_width.map(|g| w.at("cond_proj").linear(width, g)).transpose()?;
+        let cond_proj = |g| w.at("cond_proj").unbiased().linear(width, g);
+        let cond_proj = guidance_width.map(cond_proj).transpose()?;
         Ok(Self { cond_proj, mlp: VectorMlp::load(w, width, time_embed_dim)? })
     }
 

@@ -135,6 +135,7 @@ struct Common<'a> {
 
 impl<'a> Common<'a> {
     fn read(fields: &'a Fields<'a>, types: &Types, widths: &[usize]) -> Result<Self, ConfigError> {
+        fields.only("attention_bias", json!(false))?;
         fields.only("center_input_sample", json!(false))?;
         fields.only("time_embedding_type", json!("positional"))?;
         fields.only("mid_block_scale_factor", json!(1))?;
