@@ -103,8 +103,9 @@ fn finish(map: &mut NameMap, half: &str) {
     map.push(format!("{half}.conv_out"), format!("{half}.conv_out"));
 }
 
-/// The tiny autoencoder is a plain list of layers; only some of the numbers have weights. In TAESD's own names the
-/// decoder's list begins with the clamp of its input, which diffusers does not count.
+/// The tiny autoencoder is a plain list of layers; only some of the numbers have weights. In
+/// TAESD's own names the decoder's list begins with the clamp of its input, which diffusers does
+/// not count.
 fn tiny(config: Config<'_>) -> Result<NameMap, FileError> {
     let encoder = tiny_layers(config, "num_encoder_blocks")?;
     let decoder = tiny_layers(config, "num_decoder_blocks")?;
