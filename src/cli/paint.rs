@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{IsTerminal, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -95,6 +96,7 @@ struct Record<'a> {
     model: &'a str,
     model_hash: Option<&'a str>,
     seconds: f64,
+    step_seconds: f64,
     warnings: &'a [String],
 }
 
@@ -112,11 +114,17 @@ fn print_json(painting: &Painting, path: &Path, out: &mut dyn Write) -> anyhow::
         sampler: request.sampler.name(),
         model: &request.model,
         model_hash: request.model_hash.as_deref(),
-        seconds: painting.timings.total().as_millis() as f64 / 1000.0,
+        seconds: rounded(painting.timings.total()),
+        step_seconds: rounded(painting.timings.step),
         warnings: &painting.warnings,
     };
     writeln!(out, "{}", serde_json::to_string(&record)?)?;
     Ok(())
+}
+
+/// Seconds to the millisecond.
+fn rounded(duration: Duration) -> f64 {
+    duration.as_millis() as f64 / 1000.0
 }
 
 #[cfg(test)]
@@ -129,7 +137,6 @@ mod tests {
     use clap::Parser;
     use image::{Rgb, RgbImage};
     use std::path::PathBuf;
-    use std::time::Duration;
 
     /// Paints one colour, which depends on the seed.
     struct Wash;

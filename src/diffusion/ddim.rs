@@ -3,7 +3,7 @@
 //! The LDM paper's own sampler. With eta 0 no noise is added and the picture depends on the first
 //! latent alone.
 
-use super::sampler::{NoiseSource, Sampler, SamplerKind, clip};
+use super::sampler::{NoiseSource, Sampler, SamplerKind, add_noise, clip};
 use super::sampler::{refuse_epsilon_without_signal, whole_timesteps};
 use super::{DiffusionError, Level, Prediction, SchedulerConfig};
 
@@ -105,19 +105,5 @@ impl Sampler for DdimSampler {
 
     fn denoised(&self) -> &[f32] {
         &self.denoised
-    }
-}
-
-/// Adds `scale` times fresh noise to `x`; `buffer` is kept between calls.
-pub(super) fn add_noise(
-    x: &mut [f32],
-    scale: f32,
-    buffer: &mut Vec<f32>,
-    noise: &mut NoiseSource<'_>,
-) {
-    buffer.resize(x.len(), 0.0);
-    noise(buffer);
-    for (x, fresh) in x.iter_mut().zip(buffer.iter()) {
-        *x += scale * fresh;
     }
 }

@@ -1,7 +1,6 @@
 //! DDPM: ancestral sampling of the trained Markov chain (Ho et al. 2020, algorithm 2, equation 7).
 
-use super::ddim::add_noise;
-use super::sampler::{NoiseSource, Sampler, SamplerKind, clip};
+use super::sampler::{NoiseSource, Sampler, SamplerKind, add_noise, clip};
 use super::sampler::{refuse_epsilon_without_signal, whole_timesteps};
 use super::{DiffusionError, Level, Prediction, SchedulerConfig};
 

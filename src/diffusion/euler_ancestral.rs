@@ -1,9 +1,8 @@
 //! Euler ancestral: an Euler step further down than asked, then fresh noise back up
 //! (k-diffusion's `sample_euler_ancestral`, eta 1).
 
-use super::ddim::add_noise;
 use super::euler::SigmaSteps;
-use super::sampler::{NoiseSource, Sampler};
+use super::sampler::{NoiseSource, Sampler, add_noise};
 use super::{Prediction, SchedulerConfig};
 
 /// The Euler ancestral sampler.

@@ -234,6 +234,20 @@ pub(super) fn clip(value: f32, limit: Option<f32>) -> f32 {
     limit.map_or(value, |limit| value.clamp(-limit, limit))
 }
 
+/// Adds `scale` times fresh noise to `x`; `buffer` is kept between calls.
+pub(super) fn add_noise(
+    x: &mut [f32],
+    scale: f32,
+    buffer: &mut Vec<f32>,
+    noise: &mut NoiseSource<'_>,
+) {
+    buffer.resize(x.len(), 0.0);
+    noise(buffer);
+    for (x, fresh) in x.iter_mut().zip(buffer.iter()) {
+        *x += scale * fresh;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

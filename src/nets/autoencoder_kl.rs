@@ -6,11 +6,9 @@ use std::sync::Arc;
 use pochade_engine::{ConvSpec, Filter, Graph, Value};
 use serde_json::Value as Json;
 
-use super::autoencoder_blocks::{
-    ConvDecoder, ConvEncoder, ConvStackConfig, expect_class, refuse_channel_scales,
-};
+use super::autoencoder_blocks::{ConvDecoder, ConvEncoder};
 use super::config::{Fields, MAX_CHANNELS};
-use super::{ConfigError, Halves};
+use super::{ConfigError, ConvStackConfig, Halves};
 use crate::files::{FileError, Weights};
 
 /// Architecture of an [`AutoencoderKl`].
@@ -68,8 +66,10 @@ impl AutoencoderKlConfig {
     /// Names the first field with a value that is not supported.
     pub fn from_diffusers(json: &Json) -> Result<Self, ConfigError> {
         let fields = Fields::new("AutoencoderKL", json)?;
-        expect_class(&fields, "AutoencoderKL")?;
-        refuse_channel_scales(&fields)?;
+        fields.expect_class()?;
+        // Latents shifted or scaled channel by channel; nothing here undoes that.
+        fields.only("latents_mean", Json::Null)?;
+        fields.only("latents_std", Json::Null)?;
         let latent_channels = fields.count("latent_channels", 4, MAX_CHANNELS)?;
         Ok(Self {
             stack: ConvStackConfig::read(&fields, latent_channels)?,

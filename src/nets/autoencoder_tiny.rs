@@ -7,7 +7,6 @@ use std::sync::Arc;
 use pochade_engine::{ConvSpec, Filter, Graph, Padding, Pointwise, Value};
 use serde_json::{Value as Json, json};
 
-use super::autoencoder_blocks::expect_class;
 use super::config::{Fields, MAX_CHANNELS, MAX_LAYERS, MAX_LEVELS};
 use super::{ConfigError, Halves};
 use crate::files::{FileError, Weights};
@@ -60,7 +59,7 @@ impl AutoencoderTinyConfig {
     /// Names the first field with a value that is not supported.
     pub fn from_diffusers(json: &Json) -> Result<Self, ConfigError> {
         let fields = Fields::new("AutoencoderTiny", json)?;
-        expect_class(&fields, "AutoencoderTiny")?;
+        fields.expect_class()?;
         fields.only("act_fn", json!("relu"))?;
         fields.only("upsample_fn", json!("nearest"))?;
         fields.only("upsampling_scaling_factor", json!(2))?;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use pochade_engine::{Codebook, ConvSpec, Filter, Graph, Value};
 use serde_json::{Value as Json, json};
 
-use super::autoencoder_blocks::{ConvDecoder, ConvEncoder, ConvStackConfig, expect_class};
+use super::autoencoder_blocks::{ConvDecoder, ConvEncoder};
 use super::config::{Fields, MAX_CHANNELS, MAX_ROWS};
-use super::{ConfigError, Halves};
+use super::{ConfigError, ConvStackConfig, Halves};
 use crate::files::{FileError, Weights};
 
 /// Architecture of an [`AutoencoderVq`].
@@ -61,7 +61,7 @@ impl AutoencoderVqConfig {
     /// Names the first field with a value that is not supported.
     pub fn from_diffusers(json: &Json) -> Result<Self, ConfigError> {
         let fields = Fields::new("VQModel", json)?;
-        expect_class(&fields, "VQModel")?;
+        fields.expect_class()?;
         fields.only("norm_type", json!("group"))?;
         fields.only("lookup_from_codebook", json!(false))?;
         let z_channels = fields.count("latent_channels", 3, MAX_CHANNELS)?;

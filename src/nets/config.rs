@@ -63,6 +63,11 @@ impl<'a> Fields<'a> {
             .ok_or(ConfigError::NotAnObject { class })
     }
 
+    /// Refuses a config of another class, where it names one.
+    pub fn expect_class(&self) -> Result<(), ConfigError> {
+        self.only("_class_name", Value::from(self.class))
+    }
+
     /// The field's value, unless absent or null.
     pub fn get(&self, field: &str) -> Option<&'a Value> {
         self.object.get(field).filter(|value| !value.is_null())

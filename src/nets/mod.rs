@@ -13,6 +13,7 @@ mod autoencoder_vq;
 mod clip_text;
 mod conditioning;
 mod config;
+mod conv_stack_config;
 mod resblock;
 mod spatial_transformer;
 mod table;
@@ -24,7 +25,6 @@ mod unet_config;
 mod unet_diffusers;
 
 pub use autoencoder::{Autoencoder, AutoencoderConfig, Halves};
-pub use autoencoder_blocks::ConvStackConfig;
 pub use autoencoder_kl::{AutoencoderKl, AutoencoderKlConfig, Posterior};
 pub use autoencoder_tiny::{AutoencoderTiny, AutoencoderTinyConfig};
 pub use autoencoder_vq::{AutoencoderVq, AutoencoderVqConfig};
@@ -33,6 +33,7 @@ pub use clip_text::{
 };
 pub use conditioning::{Conditioning, UNetExtent, UNetInputs};
 pub use config::ConfigError;
+pub use conv_stack_config::ConvStackConfig;
 pub use timestep::{Sinusoid, guidance_embedding, size_vector};
 pub use unet::UNet;
 pub use unet_config::{

@@ -1,5 +1,7 @@
 //! The denoiser and its loop (section 3.2 of the LDM paper): from noise to a latent, guided by two contexts at once.
 
+use std::time::{Duration, Instant};
+
 use pochade_engine::{Engine, Graph, Plan, Session, Value};
 use serde_json::Value as Json;
 
@@ -77,14 +79,14 @@ impl UNetStage {
         Ok(Prepared { extent, inputs, output, session: Session::new(engine, plan) })
     }
 
-    /// Runs the loop; `after` is called after every step with its number and the clean latent as it is seen coming, and
-    /// stops the loop by returning false. Returns the latent `[h, w, channels]`.
+    /// Runs the loop; `after` is called after every step with its number and how long it took, and stops the loop by
+    /// returning false. Returns the latent `[h, w, channels]`.
     pub fn denoise(
         &mut self,
         d: &Denoising<'_>,
         sampler: &mut dyn Sampler,
         engine: &mut Engine,
-        after: &mut dyn FnMut(usize, &[f32]) -> bool,
+        after: &mut dyn FnMut(usize, Duration) -> bool,
     ) -> Result<Vec<f32>, PaintError> {
         let embedded = self.network.config().guidance_width;
         let guidance = Guidance::new(if embedded.is_some() { 1.0 } else { d.guidance });
@@ -101,13 +103,14 @@ impl UNetStage {
         let mut input = vec![0.0; batch * x.len()];
         let mut answer = input.clone();
         for i in 0..sampler.len() {
+            let start = Instant::now();
             let (first, rest) = input.split_at_mut(x.len());
             sampler.scale_input(i, &x, first);
             rest.copy_from_slice(&first[..rest.len()]);
             self.ask(&mut prepared, sampler.timestep(i), &input, &mut answer, engine);
             let guided = guidance.combine(&mut answer);
             sampler.step(i, guided, &mut x, &mut |noise| rng.randn_latent(shape, noise));
-            if !after(i, sampler.denoised()) {
+            if !after(i, start.elapsed()) {
                 return Err(PaintError::Interrupted);
             }
         }

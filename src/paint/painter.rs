@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pochade_engine::Engine;
 
@@ -153,6 +153,7 @@ impl Painter {
         &mut self,
         settings: &Resolved,
         encoded: &Encoded,
+        fastest: &mut Duration,
         observer: &mut Observer<'_>,
     ) -> Result<Vec<f32>, PaintError> {
         let mut sampler = sampler(
@@ -174,7 +175,9 @@ impl Painter {
             seed: settings.seed,
         };
         let steps = sampler.len();
-        let mut after = |i: usize, _: &[f32]| {
+        *fastest = Duration::MAX;
+        let mut after = |i: usize, seconds: Duration| {
+            *fastest = seconds.min(*fastest);
             let progress = Progress { stage: Stage::Denoise, step: i + 1, steps, preview: None };
             observer(progress).is_continue()
         };
@@ -222,7 +225,7 @@ impl Paint for Painter {
         notify(progress, Progress { stage: Stage::Text, step: 0, steps, preview: None })?;
 
         let start = Instant::now();
-        let latent = self.denoise(&settings, &encoded, progress);
+        let latent = self.denoise(&settings, &encoded, &mut timings.step, progress);
         let mut warnings = encoded.warnings.clone();
         self.encoded = Some(encoded);
         let latent = latent?;

@@ -134,6 +134,33 @@ mod tests {
         assert_eq!(parameters(bytes.get_ref()).unwrap(), None);
     }
 
+    /// The chunks of a file of one pixel that Pillow 13 wrote, and three that carry parameters.
+    const START: &str = "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de";
+    const PIXELS: &str = "0000000c49444154789c63606060000000040001f6173855";
+    const END: &str = "0000000049454e44ae426082";
+    const LATIN: &str = "\
+        0000001874455874706172616d657465727300636166e90a53746570733a20312ce6f57c";
+    const INTERNATIONAL: &str = "0000001269545874706172616d65746572730000000000e6b3a2e1fd4775";
+    const COMPRESSED: &str = "\
+        000000217a545874706172616d65746572730000789c4b4e4c7bc9155c925a506ca560080024b304\
+        b821349cad";
+
+    fn read(chunks: [&str; 4]) -> Option<String> {
+        let hex = chunks.concat();
+        let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..hex.len()).step_by(2).map(byte).collect();
+        parameters(&bytes).unwrap()
+    }
+
+    #[test]
+    fn every_kind_of_text_that_pillow_writes_is_read() {
+        let cafe = Some("café\nSteps: 1".to_owned());
+        assert_eq!(read([START, LATIN, PIXELS, END]), cafe);
+        assert_eq!(read([START, COMPRESSED, PIXELS, END]), cafe);
+        assert_eq!(read([START, PIXELS, LATIN, END]), cafe);
+        assert_eq!(read([START, INTERNATIONAL, PIXELS, END]), Some("波".to_owned()));
+    }
+
     proptest! {
         #[test]
         fn any_text_comes_back_without_its_null_characters(text in "\\PC{0,40}|[ -ÿ\n]{0,40}") {

@@ -111,8 +111,10 @@ pub struct Progress<'a> {
 pub struct Timings {
     /// The text encoder.
     pub text: Duration,
-    /// All steps.
+    /// All steps, loading included.
     pub denoise: Duration,
+    /// One step, loading left out: the fastest.
+    pub step: Duration,
     /// The decoder.
     pub decode: Duration,
 }

@@ -28,11 +28,8 @@ impl fmt::Display for WriteError {
     }
 }
 
-impl std::error::Error for WriteError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
+/// The message has the system's words in it, so there is no source to be told beside it.
+impl std::error::Error for WriteError {}
 
 /// Writes the file, in place of an old one if there is one.
 ///
@@ -103,6 +100,8 @@ mod tests {
         let error = replace(&path, b"x").unwrap_err().to_string();
         assert!(error.starts_with(&format!("cannot write '{}': ", path.display())), "{error}");
         assert!(error.ends_with("make the folder first"), "{error}");
+        let told = format!("{:#}", anyhow::Error::from(replace(&path, b"x").unwrap_err()));
+        assert_eq!(told, error);
         fs::write(folder.path().join("file"), b"").unwrap();
         assert!(create(&folder.path().join("file").join("a.png"), b"x").is_err());
         assert_eq!(names(folder.path()), ["file"]);

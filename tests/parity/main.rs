@@ -1,6 +1,8 @@
 //! Every network against diffusers and transformers, on small networks with weights drawn anew by
 //! both sides.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod fixture;
 mod full_size;
 
@@ -10,7 +12,7 @@ use pochade::nets::{
     Autoencoder, AutoencoderConfig, ClipText, ClipTextConfig, Conditioning, ContextLayer, Halves,
     Resample, Sinusoid, UNet, UNetConfig, UNetExtent, guidance_embedding, size_vector,
 };
-use pochade_engine::{Graph, Rate, Shape, Value};
+use pochade_engine::{Graph, Plan, Rate, Shape, Value};
 
 /// The inputs of one step, by the values that declare them.
 type Given = Vec<(Value, Vec<f32>)>;
@@ -106,7 +108,7 @@ fn through(
     let x = g.input(shape, Rate::Run);
     let y = forward(&mut g, x);
     g.output(y);
-    run(&g, &Vec::new(), &vec![(x, data.to_vec())], y)
+    run(&g, &[], &[(x, data.to_vec())], y)
 }
 
 fn check_text_encoder(name: &str) {
@@ -131,10 +133,10 @@ fn check_text_encoder(name: &str) {
         g.output(features.context);
         g.output(features.last);
         let given = vec![(x, embedded)];
-        let found = run(&g, &Vec::new(), &given, features.context);
+        let found = run(&g, &[], &given, features.context);
         assert_close(&format!("{name}: {output}"), &found, &fixture.output(output), NETWORK);
 
-        let last = run(&g, &Vec::new(), &given, features.last);
+        let last = run(&g, &[], &given, features.last);
         let pooled = last.chunks_exact(length * config.width).zip(&tokens);
         let pooled: Vec<f32> = pooled.flat_map(|(last, t)| network.pooled(last, t)).collect();
         assert_close(&format!("{name}: pooled"), &pooled, &fixture.output("pooled"), NETWORK);
@@ -153,3 +155,54 @@ parity!(check_unet:
 parity!(check_autoencoder:
     autoencoder_kl autoencoder_kl_without_quant_conv autoencoder_vq autoencoder_tiny);
 parity!(check_text_encoder: clip open_clip);
+
+/// A small UNet with a context, and its config.
+fn small_unet() -> (UNetConfig, UNet) {
+    let fixture = Fixture::open("unet_sd1");
+    let weights = fixture.weights(names::unet);
+    let config = UNetConfig::from_diffusers(fixture.config()).unwrap();
+    let unet = UNet::load(&Weights::new(&weights), &config).unwrap();
+    (config, unet)
+}
+
+/// Why the UNet cannot be planned for this switch and these sizes, if it cannot.
+fn plan_error(switch: Conditioning, extent: UNetExtent) -> Option<String> {
+    let (config, unet) = small_unet();
+    let mut g = Graph::new();
+    let inputs = switch.declare(&mut g, &config, extent);
+    let noise = unet.forward(&mut g, &inputs);
+    g.output(noise);
+    Plan::new(&g).err().map(|error| error.to_string())
+}
+
+const EXTENT: UNetExtent = UNetExtent { batch: 1, height: 8, width: 8, tokens: 4 };
+
+#[test]
+fn a_switch_that_does_not_fit_the_unet_is_an_error_of_the_plan() {
+    assert_eq!(plan_error(Conditioning::CrossAttention, EXTENT), None);
+    let error = plan_error(Conditioning::None, EXTENT).unwrap();
+    assert_eq!(error, "a convolution of 48 channels was given 32");
+}
+
+#[test]
+fn a_latent_that_does_not_halve_is_an_error_of_the_plan() {
+    let error = plan_error(Conditioning::CrossAttention, UNetExtent { height: 10, ..EXTENT });
+    assert_eq!(error.unwrap(), "channels of [1, 5, 4, 64] put behind those of [1, 6, 4, 64]");
+}
+
+#[test]
+fn keys_and_values_of_the_context_are_computed_by_the_setup_alone() {
+    let (config, unet) = small_unet();
+    let macs = |tokens| {
+        let mut g = Graph::new();
+        let extent = UNetExtent { tokens, ..EXTENT };
+        let inputs = Conditioning::CrossAttention.declare(&mut g, &config, extent);
+        let noise = unet.forward(&mut g, &inputs);
+        g.output(noise);
+        Plan::new(&g).unwrap().macs()
+    };
+    // A run attends to every further token, twice its positions times its channels in each of the
+    // eleven transformers, but projects none.
+    let attention: u64 = 2 * (5 * 64 * 32 + 5 * 16 * 64 + 4 * 64);
+    assert_eq!(macs(5) - macs(4), attention);
+}

@@ -103,16 +103,14 @@ fn finish(map: &mut NameMap, half: &str) {
     map.push(format!("{half}.conv_out"), format!("{half}.conv_out"));
 }
 
-/// The tiny autoencoder is a plain list of layers; only some of the numbers have weights. In
-/// TAESD's own names the decoder's list begins with the clamp of its input, which diffusers does
-/// not count.
+/// The tiny autoencoder is a plain list of layers; only some of the numbers have weights.
 fn tiny(config: Config<'_>) -> Result<NameMap, FileError> {
     let encoder = tiny_layers(config, "num_encoder_blocks")?;
     let decoder = tiny_layers(config, "num_decoder_blocks")?;
     let mut map = NameMap::default();
-    for (half, layers, clamps) in [("encoder", encoder, 0), ("decoder", decoder, 1)] {
+    for (half, layers) in [("encoder", encoder), ("decoder", decoder)] {
         for n in 0..layers {
-            let (here, there) = (format!("{half}.{}", n + clamps), format!("{half}.layers.{n}"));
+            let (here, there) = (format!("{half}.{n}"), format!("{half}.layers.{n}"));
             map.push(here.clone(), there.clone());
             for part in ["conv.0", "conv.2", "conv.4", "skip"] {
                 map.push(format!("{here}.{part}"), format!("{there}.{part}"));

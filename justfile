@@ -1,0 +1,29 @@
+# Chores. `just` alone lists them.
+
+# Lists the chores.
+default:
+    @just --list
+
+# What every change must pass.
+check:
+    bash .ci/run
+
+# Paints a picture with the default model.
+paint *arguments:
+    cargo run --release -- paint {{arguments}}
+
+# Binaries for 64-bit and 32-bit boards, in target/.
+boards:
+    cargo arm64
+    cargo armv7
+
+# Speed of the engine's products on this machine.
+bench:
+    cargo bench -p pochade-engine
+
+# Reference data for the tests, from diffusers and transformers (see tests/fixtures/README.md).
+fixtures python="python3":
+    {{python}} tests/fixtures/make_nets.py
+    {{python}} tests/fixtures/make_diffusion.py
+    {{python}} tests/fixtures/make_files.py
+    {{python}} tests/fixtures/make_pipeline.py

@@ -1,0 +1,168 @@
+//! The `pochade` command as a user meets it: what it prints, what it writes, and how it fails.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use pochade::paint::infotext::Infotext;
+use pochade::paint::png;
+
+const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/files/tiny");
+
+/// Runs the command; under emulation, through the emulator that runs these tests.
+fn pochade(arguments: &[&str]) -> Output {
+    let binary = env!("CARGO_BIN_EXE_pochade");
+    let runner = std::env::var("POCHADE_TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace().chain([binary]);
+    let mut command = Command::new(words.next().unwrap());
+    command.args(words).args(arguments).output().unwrap()
+}
+
+/// Exit status and standard error.
+fn failure(arguments: &[&str]) -> (i32, String) {
+    let output = pochade(arguments);
+    assert!(output.stdout.is_empty(), "an error belongs to the standard error");
+    (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+fn paint(folder: &Path, more: &[&str]) -> Output {
+    let out = folder.join("picture.png");
+    let start = ["paint", "a red sun", "--seed", "3", "--steps", "2", "-o", out.to_str().unwrap()];
+    pochade(&[&start[..], &["--model", TINY], more].concat())
+}
+
+/// A copy of the tiny model that a test may spoil.
+fn copy(to: &Path) -> PathBuf {
+    fn copy_folder(from: &Path, to: &Path) {
+        fs::create_dir_all(to).unwrap();
+        for entry in fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true => copy_folder(&entry.path(), &target),
+                false => drop(fs::copy(entry.path(), target).unwrap()),
+            }
+        }
+    }
+    let model = to.join("model");
+    copy_folder(Path::new(TINY), &model);
+    model
+}
+
+#[test]
+fn a_picture_is_written_with_the_settings_that_made_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = paint(folder.path(), &["--guidance", "2.5", "--size", "32x16"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let path = String::from_utf8(output.stdout).unwrap();
+    let file = fs::read(path.trim_end()).unwrap();
+    let text = Infotext::parse(&png::parameters(&file).unwrap().unwrap());
+    assert_eq!(text.prompt, "a red sun");
+    for (key, value) in [("Seed", "3"), ("Steps", "2"), ("CFG scale", "2.5"), ("Size", "32x16")] {
+        assert_eq!(text.get(key), Some(value), "{key}");
+    }
+    let picture = image::load_from_memory(&file).unwrap();
+    assert_eq!((picture.width(), picture.height()), (32, 16));
+}
+
+#[test]
+fn the_environment_chooses_the_instruction_set_and_the_picture_stays_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let picture = folder.path().join("picture.png");
+    assert!(paint(folder.path(), &[]).status.success());
+    let first = fs::read(&picture).unwrap();
+    fs::remove_file(&picture).unwrap();
+    let binary = env!("CARGO_BIN_EXE_pochade");
+    let runner = std::env::var("POCHADE_TEST_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace().chain([binary]);
+    let status = Command::new(words.next().unwrap())
+        .args(words)
+        .args(["paint", "a red sun", "--seed", "3", "--steps", "2", "--model", TINY, "-o"])
+        .arg(&picture)
+        .env("POCHADE_ISA", "portable")
+        .output()
+        .unwrap()
+        .status;
+    assert!(status.success());
+    assert_eq!(first, fs::read(&picture).unwrap());
+}
+
+#[test]
+fn words_that_make_no_sense_are_a_usage_error() {
+    for (arguments, part) in [
+        (&["paint", "sun", "--sampler", "heun"][..], "dpm++2m"),
+        (&["paint", "sun", "--size", "wide"], "--size"),
+        (&["paint", "sun", "--steps", "0"], "--steps"),
+        (&["paint", "sun", "--threads", "0"], "--threads"),
+        (&["paint", "sun", "--guidance", "nan"], "--guidance"),
+        (&["paint"], "PROMPT"),
+    ] {
+        let (status, message) = failure(arguments);
+        assert_eq!(status, 2, "{message}");
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[test]
+fn what_cannot_be_painted_is_said_in_a_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let odd = paint(folder.path(), &["--size", "21x20"]);
+    assert_eq!(odd.status.code(), Some(1));
+    let message = String::from_utf8(odd.stderr).unwrap();
+    assert!(message.contains("--size 21x20") && message.contains("multiples of"), "{message}");
+
+    let (status, message) = failure(&["paint", "sun", "--model", "/no/such/model"]);
+    assert_eq!(status, 1);
+    assert!(message.contains("/no/such/model"), "{message}");
+
+    let nowhere = ["paint", "sun", "--model", TINY, "--steps", "1", "-o", "/no/such/folder/x.png"];
+    let (status, message) = failure(&nowhere);
+    assert_eq!(status, 1);
+    assert!(message.contains("/no/such/folder"), "{message}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "no file is left behind");
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("x.png");
+    let words = "sun ".repeat(100);
+    let output =
+        pochade(&["paint", &words, "--model", TINY, "--steps", "1", "-o", out.to_str().unwrap()]);
+    assert!(output.status.success());
+    assert!(String::from_utf8(output.stderr).unwrap().contains("too long"));
+}
+
+#[test]
+fn spoiled_models_are_errors_that_name_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = copy(folder.path());
+    let weights = model.join("vae/diffusion_pytorch_model.safetensors");
+    let whole = fs::read(&weights).unwrap();
+    let spoil = |bytes: &[u8]| {
+        fs::write(&weights, bytes).unwrap();
+        let out = folder.path().join("x.png");
+        let model = model.to_str().unwrap();
+        failure(&["paint", "sun", "--model", model, "--steps", "1", "-o", out.to_str().unwrap()])
+    };
+    let mut lying = whole.clone();
+    lying[..8].copy_from_slice(&u64::MAX.to_le_bytes());
+    for bytes in [&whole[..whole.len() / 2], &whole[..5], &lying[..], &[]] {
+        let (status, message) = spoil(bytes);
+        assert_eq!(status, 1, "{message}");
+        assert!(message.contains("diffusion_pytorch_model.safetensors"), "{message}");
+    }
+}
+
+#[test]
+fn inspect_shows_parts_and_memory_to_people_and_to_machines() {
+    let people = String::from_utf8(pochade(&["inspect", TINY]).stdout).unwrap();
+    for part in ["text_encoder", "unet", "vae", "peak memory"] {
+        assert!(people.contains(part), "{people}");
+    }
+    let machines = pochade(&["inspect", TINY, "--json"]).stdout;
+    let json: serde_json::Value = serde_json::from_slice(&machines).unwrap();
+    assert!(json["peak_memory"].as_u64().unwrap() > 10_000);
+    assert_eq!(json["parts"].as_array().unwrap().len(), 3);
+}

@@ -1,0 +1,58 @@
+//! One seed, one picture: the same bytes on every instruction set and any number of threads.
+//!
+//! The same constants are checked on every architecture the tests run on, so a picture painted under emulation of a
+//! board's processor must equal one painted on a PC.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use pochade::files::ModelFiles;
+use pochade::paint::{Paint, Painter, Request, default_model, png};
+use pochade_engine::{Engine, Isa};
+use sha2::{Digest, Sha256};
+
+/// SHA-256 of the PNG that a model paints for a request.
+fn picture(files: ModelFiles, request: &Request, isa: Isa, threads: usize) -> String {
+    let engine = Engine::with_isa(isa, Some(threads)).unwrap();
+    let mut painter = Painter::new(files, engine).unwrap();
+    let painting = painter.paint(request, &mut |_| ControlFlow::Continue(())).unwrap();
+    let file = png::encode(&painting.image, "").unwrap();
+    Sha256::digest(&file).iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn request(prompt: &str, steps: usize) -> Request {
+    Request { prompt: prompt.to_owned(), seed: 7, steps: Some(steps), ..Request::default() }
+}
+
+fn tiny() -> ModelFiles {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/files/tiny");
+    ModelFiles::open(Path::new(folder)).unwrap()
+}
+
+#[test]
+fn a_tiny_model_paints_the_same_bytes_everywhere() {
+    let request = request("a red sun over blue mountains", 5);
+    for isa in Isa::available() {
+        for threads in 1..=4 {
+            let hash = picture(tiny(), &request, isa, threads);
+            assert_eq!(hash, TINY, "{isa} on {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn the_default_model_paints_the_same_bytes_everywhere() {
+    let request = request("a red sun over blue mountains at dusk", 2);
+    // Plain Rust is slow where the compiler may not fuse multiply and add: once is enough.
+    for (isa, threads) in Isa::available()
+        .flat_map(|isa| (1..=4).map(move |threads| (isa, threads)))
+        .filter(|(isa, threads)| *isa != Isa::Portable || *threads == 2)
+    {
+        let hash = picture(default_model().unwrap(), &request, isa, threads);
+        assert_eq!(hash, DEFAULT, "{isa} on {threads} threads");
+    }
+}
+
+const TINY: &str = "82262d005526691109cae7357a3edb647261e5bf7eda5d33a5f4c90107e3f76a";
+const DEFAULT: &str = "";
