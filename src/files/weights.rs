@@ -54,7 +54,8 @@ impl<'a> Weights<'a> {
         Self { source, prefix: String::new(), hollow: false, unbiased: false }
     }
 
-    /// A cursor that gives filters their shapes without their values: enough to plan what painting will take.
+    /// A cursor that gives filters their shapes without their values: enough to plan what painting
+    /// will take.
     pub fn hollow(source: &'a dyn TensorSource) -> Self {
         Self { hollow: true, ..Self::new(source) }
     }

@@ -46,8 +46,7 @@ impl Tokenizer {
     /// `special_tokens_map.json`, where there is one.
     ///
     /// # Errors
-    /// When the ids are not `0..n`, a merge names an unknown token, or a special token is not in the
-    /// vocabulary.
+    /// When the ids are not `0..n`, a merge names an unknown token, or a special token is missing.
     pub fn from_vocab(
         vocab: &[u8],
         merges: &str,
