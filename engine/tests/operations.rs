@@ -103,6 +103,9 @@ fn convolutions_equal_the_naive_sum() {
         case(Shape::image(1, 20, 20, 4), 64, 3, ConvSpec::same(3), DType::F32),
         case(Shape::tokens(3, 77, 64), 130, 1, ConvSpec::same(1), DType::F16),
         case(Shape::vector(2, 640), 1280, 1, ConvSpec::same(1), DType::F32),
+        // Deeper than one segment: by channels, by taps.
+        case(Shape::tokens(1, 20, 2100), 70, 1, ConvSpec::same(1), DType::F16),
+        case(Shape::image(1, 5, 5, 600), 20, 3, ConvSpec::same(3), DType::F32),
     ];
     for (i, case) in cases.iter().enumerate() {
         let x = Tensor::random(case.x, i as u64);

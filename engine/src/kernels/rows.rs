@@ -236,12 +236,12 @@ pub(crate) unsafe fn layer_norm<S: Simd>(p: &LayerNorm<'_>, x: &[f32], y: &mut [
 pub(crate) struct SoftmaxRow {
     /// Largest score so far.
     pub largest: f32,
-    /// Sum of `e^(score - largest)` so far.
+    /// Sum of the weights so far.
     pub sum: f32,
 }
 
-/// Turns a block of scores into weights relative to the largest score so far: `s = e^(s * scale - largest)`. Returns the
-/// factor by which what was accumulated before must be multiplied.
+/// Turns a block of scores into weights relative to the largest score so far: `s = e^(scale (s - largest))`, for a
+/// positive scale. Returns the factor by which what was accumulated before must be multiplied.
 ///
 /// # Safety
 /// As [`Simd`].
@@ -249,29 +249,38 @@ pub(crate) struct SoftmaxRow {
 pub(crate) unsafe fn softmax<S: Simd>(s: &mut [f32], scale: f32, row: &mut SoftmaxRow) -> f32 {
     // SAFETY: the caller's contract.
     unsafe {
-        let mut largest = S::splat(f32::NEG_INFINITY);
-        let whole = s.len() - s.len() % LANES;
-        for at in (0..whole).step_by(LANES) {
-            let v = get::<S>(s, at, LANES).mul(S::splat(scale));
-            put(v, s, at, LANES);
-            largest = v.max(largest);
-        }
-        let mut next = largest.largest();
-        for v in &mut s[whole..] {
-            *v *= scale;
-            next = if *v > next { *v } else { next };
-        }
-        next = if next > row.largest { next } else { row.largest };
-        let factor = math::exp(S::splat(row.largest - next)).lanes()[0];
+        let next = largest::<S>(s, row.largest);
+        let factor = if next > row.largest {
+            math::exp(S::splat((row.largest - next) * scale)).lanes()[0]
+        } else {
+            1.0
+        };
+        let (scale, offset) = (S::splat(scale), S::splat(-next * scale));
         let mut sum = S::splat(0.0);
         lanes!(s.len(), |at, n| {
-            let e = math::exp(get::<S>(s, at, n).sub(S::splat(next)));
-            put(e, s, at, n);
+            put(math::exp(get::<S>(s, at, n).fma(scale, offset)), s, at, n);
             sum = sum.add(get(s, at, n))
         });
         row.sum = row.sum * factor + sum.sum();
         row.largest = next;
         factor
+    }
+}
+
+/// The largest of `s` and `least`.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+unsafe fn largest<S: Simd>(s: &[f32], least: f32) -> f32 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let whole = s.len() - s.len() % LANES;
+        let mut largest = S::splat(least);
+        for at in (0..whole).step_by(LANES) {
+            largest = get::<S>(s, at, LANES).max(largest);
+        }
+        s[whole..].iter().fold(largest.largest(), |m, v| if *v > m { *v } else { m })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::tensor::Shape;
 use crate::weights::LANES;
 
 /// Keys per block.
-const KEYS: usize = 128;
+const KEYS: usize = 256;
 /// Queries per task.
 const QUERIES: usize = 48;
 

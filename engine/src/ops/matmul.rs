@@ -1,9 +1,10 @@
 //! Matrix products and convolutions: the loop nest around the register tile.
 //!
 //! No patch matrix is built. For every tile of output pixels the tile gets one row pointer per tap, to the input pixel's
-//! channels or to a row of zeros. A block of panels stays in the second-level cache while all pixels of a task pass over it;
-//! blocks of narrower encodings are decoded into scratch memory first. How the work is cut never changes a result, as each
-//! output is one chain over `(tap, channel)`.
+//! channels or to a row of zeros. A task is a range of output pixels and of panels; it walks the panels in groups as wide as
+//! the register tile, and each group in segments of the depth that stay in the second-level cache while all pixels of the
+//! task pass over them. Panels of narrower encodings are decoded into scratch memory first. How the work is cut never
+//! changes a result, as each output is one chain over `(tap, channel)` that a segment takes up where the last one left it.
 
 use std::ops::Range;
 
@@ -20,18 +21,20 @@ use crate::weights::{Filter, LANES, Panels};
 pub(crate) const MAX_TAPS: usize = 49;
 /// Most rows of a register tile.
 const MAX_ROWS: usize = 8;
-/// Values of a block of panels: 384 KiB, within the second-level cache of every board in view.
-const BLOCK: usize = 96 * 1024;
+/// Most panels that a register tile is wide.
+const MAX_PANELS: usize = 3;
+/// Depth of a segment: with three panels 192 KiB, within the second-level cache of every board in view.
+const SEGMENT: usize = 1024;
 /// Output pixels per task where there are many.
-const ROWS_PER_TASK: usize = 256;
+const ROWS_PER_TASK: usize = 512;
 
-/// Room for a decoded block and a row of zeros.
+/// Room for a decoded segment and a row of zeros.
 pub(super) fn thread_scratch(filter: &Filter) -> usize {
-    let block = match filter.panels {
+    let decoded = match filter.panels {
         Panels::F32(_) => 0,
-        Panels::F16(_) => BLOCK.max(3 * LANES * filter.depth()),
+        Panels::F16(_) => MAX_PANELS * LANES * SEGMENT,
     };
-    block + filter.channels()
+    decoded + filter.channels()
 }
 
 pub(super) fn conv(
@@ -73,17 +76,11 @@ struct Cut {
 impl Cut {
     fn new(p: &Product<'_>, threads: usize) -> Self {
         let (rows, panels) = (p.to.rows(), p.filter.outputs().div_ceil(LANES));
-        let step = p.kernels.tile_panels;
-        let fits = (BLOCK / (LANES * p.filter.depth())).max(1);
-        // Few pixels: cut along the outputs, finely enough for all threads.
-        let shared = if rows <= ROWS_PER_TASK { panels.div_ceil(3 * threads) } else { panels };
-        let panels_per_task = fits.min(shared).next_multiple_of(step).min(fits.max(step));
-        let per_thread = rows.div_ceil(threads).next_multiple_of(MAX_ROWS * 3);
-        let rows_per_task = match p.filter.panels {
-            Panels::F32(_) => ROWS_PER_TASK.min(rows),
-            // A decoded block wants to be used by as many pixels as there are.
-            Panels::F16(_) => per_thread.max(ROWS_PER_TASK),
-        };
+        let rows_per_task = rows.div_ceil(threads).next_multiple_of(MAX_ROWS).min(ROWS_PER_TASK);
+        let row_tasks = rows.div_ceil(rows_per_task);
+        // Some tasks more than threads, so that a late thread is not waited for long.
+        let panel_tasks = (4 * threads).div_ceil(row_tasks);
+        let panels_per_task = panels.div_ceil(panel_tasks).next_multiple_of(p.kernels.tile_panels);
         Self { rows, rows_per_task, panels, panels_per_task }
     }
 
@@ -91,7 +88,7 @@ impl Cut {
         self.rows.div_ceil(self.rows_per_task) * self.panels.div_ceil(self.panels_per_task)
     }
 
-    /// Consecutive tasks share a block of panels.
+    /// Consecutive tasks share their panels.
     fn task(&self, task: usize) -> (Range<usize>, Range<usize>) {
         let row_tasks = self.rows.div_ceil(self.rows_per_task);
         let row = task % row_tasks * self.rows_per_task;
@@ -101,6 +98,33 @@ impl Cut {
             panel..(panel + self.panels_per_task).min(self.panels),
         )
     }
+}
+
+/// A piece of the depth: some taps with all channels, or some channels of one tap.
+#[derive(Clone)]
+struct Segment {
+    taps: Range<usize>,
+    channels: Range<usize>,
+}
+
+/// The pieces of a depth, in the order of the chain, each about [`SEGMENT`] deep.
+fn segments(taps: usize, channels: usize) -> impl Iterator<Item = Segment> {
+    let taps_each = (SEGMENT / channels).max(1);
+    let channels_each = channels.min(SEGMENT);
+    (0..taps).step_by(taps_each).flat_map(move |tap| {
+        let taps = tap..(tap + taps_each).min(taps);
+        (0..channels).step_by(channels_each).map(move |channel| Segment {
+            taps: taps.clone(),
+            channels: channel..(channel + channels_each).min(channels),
+        })
+    })
+}
+
+/// A segment of some panels, and the values from one panel to the next.
+#[derive(Clone, Copy)]
+struct Block<'a> {
+    values: &'a [f32],
+    stride: usize,
 }
 
 /// One convolution and all it touches.
@@ -120,47 +144,96 @@ struct Product<'a> {
 impl Product<'_> {
     /// Computes the output pixels `rows` for the outputs of `panels`.
     fn compute(&self, rows: Range<usize>, panels: Range<usize>, scratch: &mut [f32]) {
-        let (zeros, block) = scratch.split_at_mut(self.filter.channels());
+        let (zeros, decoded) = scratch.split_at_mut(self.filter.channels());
         zeros.fill(0.0);
-        let weights = self.block(&panels, block);
-        let mut pointers = [std::ptr::null(); MAX_TAPS * MAX_ROWS];
-        let mut row = rows.start;
-        while row < rows.end {
-            let height = self.kernels.tile_rows.min(rows.end - row);
-            self.point(row, height, zeros, &mut pointers);
-            self.sweep(row, height, &panels, weights, &pointers);
-            (row..row + height).for_each(|row| self.finish(row, &panels));
-            row += height;
+        let (kh, kw) = self.filter.kernel();
+        for first in panels.clone().step_by(self.kernels.tile_panels) {
+            let group = first..(first + self.kernels.tile_panels).min(panels.end);
+            for segment in segments(kh * kw, self.filter.channels()) {
+                let weights = self.weights(&group, &segment, decoded);
+                self.sweep(rows.clone(), &group, &segment, weights, zeros);
+            }
+            rows.clone().for_each(|row| self.finish(row, &group));
         }
     }
 
-    /// The f32 values of a block of panels.
-    fn block<'b>(&'b self, panels: &Range<usize>, scratch: &'b mut [f32]) -> &'b [f32] {
+    /// A segment of a group of panels as f32.
+    fn weights<'b>(
+        &'b self,
+        group: &Range<usize>,
+        segment: &Segment,
+        decoded: &'b mut [f32],
+    ) -> Block<'b> {
         let stride = LANES * self.filter.depth();
-        let range = panels.start * stride..panels.end * stride;
+        let first = (segment.taps.start * self.from.c + segment.channels.start) * LANES;
+        let len = segment.taps.len() * segment.channels.len() * LANES;
         match &self.filter.panels {
-            Panels::F32(values) => &values[range],
+            Panels::F32(values) => {
+                let values = &values[group.start * stride + first..];
+                Block { values: &values[..(group.len() - 1) * stride + len], stride }
+            }
             Panels::F16(values) => {
-                let decoded = &mut scratch[..range.len()];
-                self.kernels.widen(&values[range], decoded);
-                decoded
+                let decoded = &mut decoded[..group.len() * len];
+                for (panel, decoded) in group.clone().zip(decoded.chunks_exact_mut(len)) {
+                    self.kernels.widen(&values[panel * stride + first..][..len], decoded);
+                }
+                Block { values: decoded, stride: len }
             }
         }
     }
 
-    /// Fills `pointers[tap][i]` with the input pixel that output pixel `row + i` sees through `tap`.
-    fn point(&self, row: usize, height: usize, zeros: &[f32], pointers: &mut [*const f32]) {
-        let (kh, kw) = self.filter.kernel();
+    /// All pixels of a task over one segment of one group of panels.
+    fn sweep(
+        &self,
+        rows: Range<usize>,
+        group: &Range<usize>,
+        segment: &Segment,
+        weights: Block<'_>,
+        zeros: &[f32],
+    ) {
+        let columns = group.start * LANES..(group.end * LANES).min(self.to.c);
+        let mut pointers = [std::ptr::null(); MAX_TAPS * MAX_ROWS];
+        for row in rows.clone().step_by(self.kernels.tile_rows) {
+            let height = self.kernels.tile_rows.min(rows.end - row);
+            self.point(row, height, segment, zeros, &mut pointers);
+            let tile = Tile {
+                rows: pointers.as_ptr(),
+                height,
+                taps: segment.taps.len(),
+                depth: segment.channels.len(),
+                panels: weights.values.as_ptr(),
+                panel_stride: weights.stride,
+                width: columns.len(),
+                // SAFETY: inside the output; no other task has these rows and columns.
+                out: unsafe { self.out.pointer(row * self.to.c + columns.start) },
+                out_stride: self.to.c,
+                accumulate: segment.taps.start > 0 || segment.channels.start > 0,
+            };
+            // SAFETY: `point` filled the segment's row pointers; `weights` holds its panels; see `out` above.
+            unsafe { self.kernels.tile(&tile) }
+        }
+    }
+
+    /// Fills `pointers[tap][i]` with the input pixel that output pixel `row + i` sees through each tap of the segment.
+    fn point(
+        &self,
+        row: usize,
+        height: usize,
+        segment: &Segment,
+        zeros: &[f32],
+        pointers: &mut [*const f32],
+    ) {
+        let kw = self.filter.kernel().1;
+        let channels = segment.channels.clone();
         for i in 0..height {
             let pixel = row + i;
             let (n, at) = (pixel / self.to.positions(), pixel % self.to.positions());
             let (y, x) = (at / self.to.w * self.spec.stride, at % self.to.w * self.spec.stride);
-            for ky in 0..kh {
-                for kx in 0..kw {
-                    pointers[(ky * kw + kx) * height + i] = self
-                        .source(n, y + ky, x + kx)
-                        .map_or(zeros.as_ptr(), |at| self.x[at..at + self.from.c].as_ptr());
-                }
+            for (slot, tap) in segment.taps.clone().enumerate() {
+                pointers[slot * height + i] = self
+                    .source(n, y + tap / kw, x + tap % kw)
+                    .map_or(&zeros[channels.clone()], |at| &self.x[at..][channels.clone()])
+                    .as_ptr();
             }
         }
     }
@@ -172,38 +245,6 @@ impl Product<'_> {
         let x = x.checked_sub(self.spec.padding.left)? >> shift;
         let inside = y < self.from.h && x < self.from.w;
         inside.then(|| ((n * self.from.h + y) * self.from.w + x) * self.from.c)
-    }
-
-    /// One tile of rows over all panels of the block.
-    fn sweep(
-        &self,
-        row: usize,
-        height: usize,
-        panels: &Range<usize>,
-        weights: &[f32],
-        pointers: &[*const f32],
-    ) {
-        let (kh, kw) = self.filter.kernel();
-        let (step, stride) = (self.kernels.tile_panels, LANES * self.filter.depth());
-        for panel in panels.clone().step_by(step) {
-            let last = (panel + step).min(panels.end);
-            let columns = panel * LANES..(last * LANES).min(self.to.c);
-            let tile = Tile {
-                rows: pointers.as_ptr(),
-                height,
-                taps: kh * kw,
-                depth: self.from.c,
-                panels: weights[(panel - panels.start) * stride..].as_ptr(),
-                panel_stride: stride,
-                width: columns.len(),
-                // SAFETY: inside the output; no other task has these rows and columns.
-                out: unsafe { self.out.pointer(row * self.to.c + columns.start) },
-                out_stride: self.to.c,
-                accumulate: false,
-            };
-            // SAFETY: `point` filled all row pointers; the block holds the panels; see `out` above.
-            unsafe { self.kernels.tile(&tile) }
-        }
     }
 
     fn finish(&self, row: usize, panels: &Range<usize>) {

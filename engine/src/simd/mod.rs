@@ -96,11 +96,15 @@ pub(crate) trait Simd: Copy {
     #[inline(always)]
     unsafe fn largest(self) -> f32 {
         // SAFETY: as the caller's.
-        let lanes = unsafe { self.lanes() };
-        let mut largest = lanes[0];
-        for &v in &lanes[1..] {
-            largest = if v > largest { v } else { largest };
+        let mut lanes = unsafe { self.lanes() };
+        let mut width = LANES / 2;
+        while width > 0 {
+            for i in 0..width {
+                let (a, b) = (lanes[i], lanes[i + width]);
+                lanes[i] = if a > b { a } else { b };
+            }
+            width /= 2;
         }
-        largest
+        lanes[0]
     }
 }
