@@ -70,8 +70,8 @@ pub struct PaintArgs {
 }
 
 impl PaintArgs {
-    /// The request for one picture.
-    pub(super) fn request(&self, seed: u64) -> Request {
+    /// The request for one picture, perhaps with previews of it.
+    pub(super) fn request(&self, seed: u64, preview: bool) -> Request {
         Request {
             prompt: self.prompt.clone(),
             negative: self.negative.clone(),
@@ -80,6 +80,7 @@ impl PaintArgs {
             guidance: self.guidance,
             size: self.size,
             sampler: self.sampler,
+            preview,
         }
     }
 }
@@ -178,8 +179,9 @@ mod tests {
             guidance: Some(3.5),
             size: Some(Size { width: 128, height: 96 }),
             sampler: Some(SamplerKind::DpmSolverKarras),
+            preview: true,
         };
-        assert_eq!(args.request(args.seed.unwrap()), wanted);
+        assert_eq!(args.request(args.seed.unwrap(), true), wanted);
     }
 
     #[test]

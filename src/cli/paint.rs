@@ -12,6 +12,7 @@ use super::output::{Output, name_of};
 use super::progress::Bar;
 use super::{Console, PaintArgs};
 use crate::paint::infotext::Infotext;
+use crate::paint::preview::Protocol;
 use crate::paint::{Paint, Painting, png, preview};
 
 /// Paints as many pictures as asked for.
@@ -23,7 +24,8 @@ pub(super) fn paint<P: Paint>(
 ) -> anyhow::Result<()> {
     let seed = args.seed.unwrap_or_else(random_seed);
     for index in 0..args.count {
-        let painting = paint_one(painter, args, seed.wrapping_add(index))?;
+        let shown = console.pictures.filter(|_| !args.no_preview && !args.quiet && !args.json);
+        let painting = paint_one(painter, args, seed.wrapping_add(index), shown)?;
         let request = &painting.request;
         let file = png::encode(&painting.image, &Infotext::of(request).to_string())?;
         let path = output.write(index, &name_of(&request.prompt, request.seed), &file)?;
@@ -37,9 +39,14 @@ pub(super) fn paint<P: Paint>(
     Ok(())
 }
 
-fn paint_one<P: Paint>(painter: &mut P, args: &PaintArgs, seed: u64) -> Result<Painting, P::Error> {
-    let bar = Bar::new(!args.quiet && std::io::stderr().is_terminal());
-    painter.paint(&args.request(seed), &mut |progress| {
+fn paint_one<P: Paint>(
+    painter: &mut P,
+    args: &PaintArgs,
+    seed: u64,
+    pictures: Option<Protocol>,
+) -> Result<Painting, P::Error> {
+    let bar = Bar::new(!args.quiet && std::io::stderr().is_terminal(), pictures);
+    painter.paint(&args.request(seed, pictures.is_some()), &mut |progress| {
         bar.show(progress);
         ControlFlow::Continue(())
     })
@@ -132,7 +139,6 @@ mod tests {
     use super::super::{Cli, Inspection, Studio, run};
     use super::*;
     use crate::diffusion::SamplerKind;
-    use crate::paint::preview::Protocol;
     use crate::paint::{Progress, Request, Resolved, Size, Stage, Timings};
     use clap::Parser;
     use image::{Rgb, RgbImage};

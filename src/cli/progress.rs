@@ -1,41 +1,60 @@
 //! The progress bar on the standard error, with the time that is left. Where that is no terminal,
 //! nothing is drawn.
 
+use image::RgbImage;
+use image::imageops::{self, FilterType};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::paint::preview::{self, Protocol};
 use crate::paint::{Progress, Stage};
+
+/// A line of progress, and below it the picture.
+const TEMPLATE: &str = "{prefix:>10} {bar:30} {pos}/{len}  {eta} left\n{msg}";
 
 /// A bar for one picture; it vanishes when the picture is done.
 #[derive(Debug)]
-pub(super) struct Bar(ProgressBar);
+pub(super) struct Bar {
+    bar: ProgressBar,
+    pictures: Option<Protocol>,
+}
 
 impl Bar {
-    /// A bar, or none where nothing should be said.
-    pub(super) fn new(shown: bool) -> Self {
+    /// A bar, or none where nothing should be said; below it the picture as it emerges, where the terminal shows any.
+    pub(super) fn new(shown: bool, pictures: Option<Protocol>) -> Self {
         let target =
             if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
-        let style = ProgressStyle::with_template("{msg:>10} {bar:30} {pos}/{len}  {eta} left");
+        let style = ProgressStyle::with_template(TEMPLATE);
         // The template is a constant, tested below; the default would do as well.
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_message("reading");
-        Self(bar)
+        bar.set_prefix("reading");
+        Self { bar, pictures }
     }
 
     /// Moves on.
     pub(super) fn show(&self, progress: Progress<'_>) {
-        self.0.set_length(progress.steps as u64);
-        self.0.set_position(progress.step as u64);
-        self.0.set_message(match progress.stage {
+        self.bar.set_length(progress.steps as u64);
+        self.bar.set_position(progress.step as u64);
+        if let (Some(preview), Some(protocol)) = (progress.preview, self.pictures) {
+            self.bar.set_message(emerging(&preview.picture(), protocol));
+        }
+        self.bar.set_prefix(match progress.stage {
             Stage::Text | Stage::Denoise if progress.step < progress.steps => "painting",
             _ => "finishing",
         });
     }
 }
 
+/// The picture so far, twice its size so that it can be made out.
+fn emerging(picture: &RgbImage, protocol: Protocol) -> String {
+    let (width, height) = (2 * picture.width().min(40), 2 * picture.height().min(24));
+    let larger = imageops::resize(picture, width, height, FilterType::Triangle);
+    preview::blocks(&larger, protocol)
+}
+
 impl Drop for Bar {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }
 
@@ -45,17 +64,17 @@ mod tests {
 
     #[test]
     fn a_bar_follows_the_steps() {
-        let bar = Bar::new(false);
+        let bar = Bar::new(false, None);
         let at = |stage, step| Progress { stage, step, steps: 5, preview: None };
         bar.show(at(Stage::Text, 0));
-        assert_eq!((bar.0.position(), bar.0.length()), (0, Some(5)));
-        assert_eq!(bar.0.message(), "painting");
+        assert_eq!((bar.bar.position(), bar.bar.length()), (0, Some(5)));
+        assert_eq!(bar.bar.prefix(), "painting");
         bar.show(at(Stage::Denoise, 5));
-        assert_eq!((bar.0.position(), bar.0.message().as_str()), (5, "finishing"));
+        assert_eq!((bar.bar.position(), bar.bar.prefix().as_str()), (5, "finishing"));
     }
 
     #[test]
     fn the_template_is_sound() {
-        assert!(ProgressStyle::with_template("{msg:>10} {bar:30} {pos}/{len}  {eta} left").is_ok());
+        assert!(ProgressStyle::with_template(TEMPLATE).is_ok());
     }
 }

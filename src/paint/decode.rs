@@ -3,7 +3,8 @@
 use image::RgbImage;
 use pochade_engine::{Engine, Graph, Plan, Rate, Session, Shape, Value};
 
-use super::PaintError;
+use super::{LatentMap, PaintError};
+use crate::diffusion::{LatentShape, TorchRng};
 use crate::files::{Component, ModelFiles, Weights};
 use crate::nets::{Autoencoder, AutoencoderConfig, Halves};
 
@@ -53,6 +54,22 @@ impl DecoderStage {
         RgbImage::from_raw(width, height, pixels).ok_or_else(|| {
             PaintError::Conditioning("this model's decoder does not make RGB pictures".to_owned())
         })
+    }
+
+    /// The colours of latents, from what becomes of a random one whose places are not too different from their neighbours.
+    pub fn colours(&mut self, engine: &mut Engine) -> Result<LatentMap, PaintError> {
+        const SIDE: usize = 16;
+        const PATCH: usize = 4;
+        let channels = self.network.config().latent_channels();
+        let mut patches = vec![0.0; (SIDE / PATCH).pow(2) * channels];
+        TorchRng::new(0).randn(&mut patches);
+        let patch = |place: usize| place / SIDE / PATCH * (SIDE / PATCH) + place % SIDE / PATCH;
+        let latent: Vec<f32> = (0..SIDE * SIDE)
+            .flat_map(|place| patches[patch(place) * channels..][..channels].to_vec())
+            .collect();
+        let image = self.decode(&latent, (SIDE, SIDE), engine)?;
+        let shape = LatentShape { channels, height: SIDE, width: SIDE };
+        Ok(LatentMap::fit(&latent, shape, &image))
     }
 
     fn prepare(&mut self, size: (usize, usize), engine: &Engine) -> Result<Prepared, PaintError> {

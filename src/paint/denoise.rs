@@ -44,6 +44,16 @@ pub(super) struct Denoising<'a> {
     pub seed: u64,
 }
 
+/// A denoising step that is done.
+pub(super) struct Step<'a> {
+    /// How many are done.
+    pub done: usize,
+    pub took: Duration,
+    /// The clean latent as it is seen coming, `[h, w, channels]`.
+    pub clean: &'a [f32],
+    pub shape: LatentShape,
+}
+
 impl UNetStage {
     pub fn load(files: &ModelFiles) -> Result<Self, PaintError> {
         let json = files.config(Component::Unet)?;
@@ -79,14 +89,14 @@ impl UNetStage {
         Ok(Prepared { extent, inputs, output, session: Session::new(engine, plan) })
     }
 
-    /// Runs the loop; `after` is called after every step with its number and how long it took, and stops the loop by
-    /// returning false. Returns the latent `[h, w, channels]`.
+    /// Runs the loop; `after` is called after every step and stops the loop by returning false. Returns the latent
+    /// `[h, w, channels]`.
     pub fn denoise(
         &mut self,
         d: &Denoising<'_>,
         sampler: &mut dyn Sampler,
         engine: &mut Engine,
-        after: &mut dyn FnMut(usize, Duration) -> bool,
+        after: &mut dyn FnMut(Step<'_>) -> bool,
     ) -> Result<Vec<f32>, PaintError> {
         let embedded = self.network.config().guidance_width;
         let guidance = Guidance::new(if embedded.is_some() { 1.0 } else { d.guidance });
@@ -110,7 +120,8 @@ impl UNetStage {
             self.ask(&mut prepared, sampler.timestep(i), &input, &mut answer, engine);
             let guided = guidance.combine(&mut answer);
             sampler.step(i, guided, &mut x, &mut |noise| rng.randn_latent(shape, noise));
-            if !after(i, start.elapsed()) {
+            let took = start.elapsed();
+            if !after(Step { done: i + 1, took, clean: sampler.denoised(), shape }) {
                 return Err(PaintError::Interrupted);
             }
         }

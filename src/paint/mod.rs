@@ -9,6 +9,7 @@ mod denoise;
 mod error;
 mod hints;
 pub mod infotext;
+mod latent_preview;
 mod limits;
 mod memory;
 mod painter;
@@ -20,6 +21,7 @@ pub mod write;
 
 pub use default_model::default_model;
 pub use error::{MAX_SIDE, PaintError};
+pub use latent_preview::{LatentMap, LatentPreview};
 pub use memory::{Memory, PartMemory};
 pub use painter::Painter;
 pub use request::{Paint, Painting, Progress, Request, Resolved, Size, Stage, Timings};

@@ -8,13 +8,14 @@ use std::time::{Duration, Instant};
 use pochade_engine::Engine;
 
 use super::decode::DecoderStage;
-use super::denoise::{Denoising, UNetStage};
+use super::denoise::{Denoising, Step, UNetStage};
 use super::hints::Hints;
 use super::limits::Limits;
 use super::memory;
 use super::text_stage::{Context, TextStage};
 use super::{
-    Paint, PaintError, Painting, Progress, Request, Resolved, Stage, Timings, default_model,
+    LatentMap, LatentPreview, Paint, PaintError, Painting, Progress, Request, Resolved, Stage,
+    Timings, default_model,
 };
 use crate::diffusion::{SamplerSettings, SchedulerConfig, sampler};
 use crate::files::{Component, ModelFiles};
@@ -36,6 +37,15 @@ pub struct Painter {
     /// The prompts that were encoded last.
     encoded: Option<Encoded>,
     hash: Option<String>,
+    colours: Option<LatentMap>,
+}
+
+/// Who follows the denoising.
+struct Watch<'a, 'b> {
+    colours: Option<&'a LatentMap>,
+    /// Seconds of the fastest step so far.
+    fastest: &'a mut Duration,
+    progress: &'a mut Observer<'b>,
 }
 
 /// The encodings of a negative prompt and a prompt.
@@ -78,6 +88,7 @@ impl Painter {
             decoder: None,
             encoded: None,
             hash: None,
+            colours: None,
         })
     }
 
@@ -153,8 +164,7 @@ impl Painter {
         &mut self,
         settings: &Resolved,
         encoded: &Encoded,
-        fastest: &mut Duration,
-        observer: &mut Observer<'_>,
+        watch: Watch<'_, '_>,
     ) -> Result<Vec<f32>, PaintError> {
         let mut sampler = sampler(
             &self.scheduler,
@@ -175,11 +185,14 @@ impl Painter {
             seed: settings.seed,
         };
         let steps = sampler.len();
-        *fastest = Duration::MAX;
-        let mut after = |i: usize, seconds: Duration| {
-            *fastest = seconds.min(*fastest);
-            let progress = Progress { stage: Stage::Denoise, step: i + 1, steps, preview: None };
-            observer(progress).is_continue()
+        *watch.fastest = Duration::MAX;
+        let mut after = |step: Step<'_>| {
+            *watch.fastest = step.took.min(*watch.fastest);
+            let preview = watch.colours.filter(|_| step.clean.len() == step.shape.len());
+            let preview =
+                preview.map(|map| LatentPreview { latent: step.clean, shape: step.shape, map });
+            let progress = Progress { stage: Stage::Denoise, step: step.done, steps, preview };
+            (watch.progress)(progress).is_continue()
         };
         let latent = stage.denoise(&denoising, sampler.as_mut(), &mut self.engine, &mut after);
         self.unet = self.keep_all.then_some(stage);
@@ -198,6 +211,21 @@ impl Painter {
         let image = stage.decode(latent, self.limits.latent(settings.size), &mut self.engine);
         self.decoder = self.keep_all.then_some(stage);
         image
+    }
+
+    /// How colours are guessed from latents: learned once from what the decoder makes of random ones. Only where the
+    /// decoder stays loaded.
+    fn colours(&mut self, wanted: bool) -> Result<Option<LatentMap>, PaintError> {
+        if !wanted || !self.keep_all || self.colours.is_some() {
+            return Ok(self.colours.take().filter(|_| wanted));
+        }
+        let mut stage = match self.decoder.take() {
+            Some(stage) => stage,
+            None => DecoderStage::load(&self.files)?,
+        };
+        let colours = stage.colours(&mut self.engine)?;
+        self.decoder = Some(stage);
+        Ok(Some(colours))
     }
 
     fn substituted_sampler(&self, request: &Request) -> Option<String> {
@@ -225,7 +253,10 @@ impl Paint for Painter {
         notify(progress, Progress { stage: Stage::Text, step: 0, steps, preview: None })?;
 
         let start = Instant::now();
-        let latent = self.denoise(&settings, &encoded, &mut timings.step, progress);
+        let colours = self.colours(request.preview)?;
+        let watch = Watch { colours: colours.as_ref(), fastest: &mut timings.step, progress };
+        let latent = self.denoise(&settings, &encoded, watch);
+        self.colours = colours;
         let mut warnings = encoded.warnings.clone();
         self.encoded = Some(encoded);
         let latent = latent?;

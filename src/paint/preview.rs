@@ -1,4 +1,4 @@
-//! Pictures in the terminal, and quick pictures of latents.
+//! Pictures in the terminal.
 //!
 //! A terminal that can show pictures is sent one (kitty's graphics protocol, iTerm2's inline
 //! images). Any other with colours gets two pixels per character: an upper half block whose
@@ -7,8 +7,6 @@
 use std::fmt::Write;
 
 use image::{Rgb, RgbImage, imageops};
-
-use crate::diffusion::LatentShape;
 
 /// How a terminal shows pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +51,16 @@ fn inline(term: &str, set: &impl Fn(&str) -> Option<String>) -> Option<Protocol>
         Some("ghostty") => Some(Protocol::Kitty),
         _ if set("KITTY_WINDOW_ID").is_some() || term == "xterm-kitty" => Some(Protocol::Kitty),
         _ => None,
+    }
+}
+
+/// A picture in half blocks, one character per pixel and two pixels high, for a terminal that shows `protocol`.
+pub fn blocks(image: &RgbImage, protocol: Protocol) -> String {
+    match protocol {
+        Protocol::Palette => half_blocks(image, palette_colour),
+        Protocol::TrueColour | Protocol::Kitty | Protocol::Iterm2 => {
+            half_blocks(image, true_colour)
+        }
     }
 }
 
@@ -165,50 +173,6 @@ fn palette_colour(Rgb(rgb): Rgb<u8>) -> String {
     }
 }
 
-/// A straight map from the numbers of a latent's place to a colour, found by least squares.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LatentMap {
-    /// Colour per unit of each channel, red, green, blue; 1 is full. `[channels]`
-    pub factors: Vec<[f32; 3]>,
-    /// Colour of a latent of zeros.
-    pub bias: [f32; 3],
-}
-
-/// A latent on the way to a picture, and how to guess its colours.
-#[derive(Clone, Copy, Debug)]
-pub struct LatentPreview<'a> {
-    /// The clean latent as it is seen coming, `[height, width, channels]`.
-    pub latent: &'a [f32],
-    /// Its size.
-    pub shape: LatentShape,
-    /// The way to its colours.
-    pub map: &'a LatentMap,
-}
-
-impl LatentPreview<'_> {
-    /// A picture with one pixel per place of the latent.
-    pub fn picture(&self) -> RgbImage {
-        let (width, height) = (self.shape.width as u32, self.shape.height as u32);
-        RgbImage::from_fn(width, height, |x, y| {
-            let place = y as usize * self.shape.width + x as usize;
-            let values = self.latent.iter().skip(place * self.shape.channels);
-            self.map.colour(values.take(self.shape.channels))
-        })
-    }
-}
-
-impl LatentMap {
-    fn colour<'a>(&self, values: impl Iterator<Item = &'a f32>) -> Rgb<u8> {
-        let mut colour = self.bias;
-        for (value, factors) in values.zip(&self.factors) {
-            for (sum, factor) in colour.iter_mut().zip(factors) {
-                *sum += value * factor;
-            }
-        }
-        Rgb(colour.map(|v| (v.clamp(0.0, 1.0) * 255.0 + 0.5) as u8))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,15 +244,5 @@ mod tests {
         assert_eq!(code([0, 0, 0]), "5;16");
         assert_eq!(code([128, 128, 128]), "5;244");
         assert_eq!(code([95, 135, 175]), "5;67");
-    }
-
-    #[test]
-    fn a_latent_is_mapped_place_by_place() {
-        let map =
-            LatentMap { factors: vec![[1.0, 0.0, 0.0], [0.0, 0.5, 0.5]], bias: [0.0, 0.0, 0.5] };
-        let shape = LatentShape { height: 1, width: 2, channels: 2 };
-        let latent = [0.5, 2.0, -1.0, f32::NAN];
-        let picture = LatentPreview { latent: &latent, shape, map: &map }.picture();
-        assert_eq!(picture.into_raw(), [128, 255, 255, 0, 0, 0]);
     }
 }

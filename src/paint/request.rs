@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use image::RgbImage;
 
-use super::preview::LatentPreview;
+use super::LatentPreview;
 use crate::diffusion::SamplerKind;
 
 /// Something that paints pictures from words.
@@ -42,6 +42,8 @@ pub struct Request {
     pub size: Option<Size>,
     /// The way from noise to picture.
     pub sampler: Option<SamplerKind>,
+    /// Whether progress should carry a guess at the picture, where the model is small enough for one.
+    pub preview: bool,
 }
 
 /// A picture's size in pixels.
