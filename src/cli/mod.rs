@@ -73,7 +73,7 @@ pub struct Console<'a> {
     pub notes: &'a mut dyn Write,
     /// How pictures are shown on `out`, if at all.
     pub pictures: Option<Protocol>,
-    /// Characters per line.
+    /// Characters that a picture may be wide.
     pub columns: usize,
 }
 
@@ -101,7 +101,7 @@ pub fn main(studio: &impl Studio, arguments: impl IntoIterator<Item = OsString>)
     let (mut out, mut notes) = (io::stdout(), io::stderr());
     let mut console = Console {
         pictures: Protocol::detect(out.is_terminal(), |name| std::env::var(name).ok()),
-        columns: terminal_size::terminal_size().map_or(80, |(width, _)| usize::from(width.0)),
+        columns: columns_for_pictures(),
         out: &mut out,
         notes: &mut notes,
     };
@@ -127,6 +127,13 @@ pub fn run(studio: &impl Studio, cli: &Cli, console: &mut Console<'_>) -> anyhow
         }
         Command::Inspect(args) => inspect::inspect(studio, args, console),
     }
+}
+
+/// How wide a square picture may be to be seen whole, at two rows of pixels per line.
+fn columns_for_pictures() -> usize {
+    terminal_size::terminal_size().map_or(80, |(width, height)| {
+        usize::from(width.0).min(2 * usize::from(height.0.saturating_sub(4)).max(8))
+    })
 }
 
 fn start_logging(verbose: u8) {
