@@ -10,13 +10,17 @@ use pochade::paint::png;
 
 const TINY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/files/tiny");
 
-/// Runs the command; under emulation, through the emulator that runs these tests.
-fn pochade(arguments: &[&str]) -> Output {
-    let binary = env!("CARGO_BIN_EXE_pochade");
+/// The command; under emulation, through the emulator that runs these tests.
+fn command() -> Command {
     let runner = std::env::var("POCHADE_TEST_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace().chain([binary]);
+    let mut words = runner.split_whitespace().chain([env!("CARGO_BIN_EXE_pochade")]);
     let mut command = Command::new(words.next().unwrap());
-    command.args(words).args(arguments).output().unwrap()
+    command.args(words);
+    command
+}
+
+fn pochade(arguments: &[&str]) -> Output {
+    command().args(arguments).output().unwrap()
 }
 
 /// Exit status and standard error.
@@ -73,11 +77,7 @@ fn the_environment_chooses_the_instruction_set_and_the_picture_stays_the_same() 
     assert!(paint(folder.path(), &[]).status.success());
     let first = fs::read(&picture).unwrap();
     fs::remove_file(&picture).unwrap();
-    let binary = env!("CARGO_BIN_EXE_pochade");
-    let runner = std::env::var("POCHADE_TEST_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace().chain([binary]);
-    let status = Command::new(words.next().unwrap())
-        .args(words)
+    let status = command()
         .args(["paint", "a red sun", "--seed", "3", "--steps", "2", "--model", TINY, "-o"])
         .arg(&picture)
         .env("POCHADE_ISA", "portable")
@@ -86,6 +86,18 @@ fn the_environment_chooses_the_instruction_set_and_the_picture_stays_the_same() 
         .status;
     assert!(status.success());
     assert_eq!(first, fs::read(&picture).unwrap());
+}
+
+#[test]
+fn an_instruction_set_that_is_not_there_is_said() {
+    let output = command()
+        .args(["paint", "sun", "--model", TINY])
+        .env("POCHADE_ISA", "mmx")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert!(message.contains("POCHADE_ISA=mmx") && message.contains("portable"), "{message}");
 }
 
 #[test]
