@@ -4,7 +4,7 @@ use pochade_engine::{Engine, Graph, Plan, Session, Value};
 
 use super::PaintError;
 use crate::files::{Component, ModelFiles, Weights};
-use crate::nets::{ClipText, ClipTextConfig};
+use crate::nets::{ClipText, ClipTextConfig, ContextLayer};
 use crate::text::Tokenizer;
 
 /// A prompt as the denoiser takes it.
@@ -101,7 +101,14 @@ pub(super) fn positions(files: &ModelFiles) -> Result<usize, PaintError> {
 
 fn config(files: &ModelFiles, part: Component) -> Result<ClipTextConfig, PaintError> {
     let json = files.config(part)?;
-    ClipTextConfig::from_diffusers(json).map_err(|e| PaintError::Config(part.name(), e))
+    let config =
+        ClipTextConfig::from_diffusers(json).map_err(|e| PaintError::Config(part.name(), e))?;
+    // Stable Diffusion XL attends to the second-to-last layer of both of its encoders.
+    let context = match files.has(Component::TextEncoder2) {
+        true => ContextLayer::SkipRaw(1),
+        false => config.context,
+    };
+    Ok(ClipTextConfig { context, ..config })
 }
 
 /// The text encoder `part`.

@@ -1,0 +1,59 @@
+//! Whole pipelines against diffusers: same folder, words, seed and settings.
+//!
+//! The reference pictures are made by `tests/fixtures/make_pipeline.py`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use image::RgbImage;
+use pochade::paint::{Paint, Painter, Request, Size};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pipeline")
+}
+
+/// Peak signal to noise in dB of what `painter` paints against a reference picture.
+fn psnr(mut painter: Painter, request: &Request, reference: &str) -> f64 {
+    let painted = painter.paint(request, &mut |_| ControlFlow::Continue(())).unwrap().image;
+    let reference = image::open(fixtures().join(reference)).unwrap().to_rgb8();
+    assert_eq!(painted.dimensions(), reference.dimensions());
+    let squares = |a: &RgbImage, b: &RgbImage| -> f64 {
+        a.iter().zip(b.iter()).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum()
+    };
+    let mean = squares(&painted, &reference) / painted.len() as f64;
+    20.0 * 255.0_f64.log10() - 10.0 * mean.max(1e-12).log10()
+}
+
+#[test]
+#[cfg(feature = "default-model")]
+fn the_default_model_paints_in_twenty_steps_what_diffusers_paints() {
+    let request = Request {
+        prompt: "a red sun over blue mountains at dusk".to_owned(),
+        seed: 7,
+        steps: Some(20),
+        guidance: Some(3.0),
+        ..Request::default()
+    };
+    let psnr = psnr(Painter::open(None, None).unwrap(), &request, "red-sun.png");
+    println!("PSNR against diffusers: {psnr:.1} dB");
+    assert!(psnr >= 50.0, "{psnr:.1} dB");
+}
+
+#[test]
+fn two_text_encoders_and_a_size_vector_are_used_as_in_stable_diffusion_xl() {
+    for (negative, reference) in [("", "xl.png"), ("blue sea", "xl-negative.png")] {
+        let painter = Painter::open(Some(&fixtures().join("xl")), Some(1)).unwrap();
+        let request = Request {
+            prompt: "a red sun over blue mountains".to_owned(),
+            negative: negative.to_owned(),
+            seed: 3,
+            steps: Some(6),
+            guidance: Some(4.0),
+            size: Some(Size { width: 16, height: 16 }),
+            ..Request::default()
+        };
+        let psnr = psnr(painter, &request, reference);
+        assert!(psnr >= 50.0, "{reference}: {psnr:.1} dB");
+    }
+}
