@@ -25,5 +25,5 @@ bench:
 fixtures python="python3":
     {{python}} tests/fixtures/make_nets.py
     {{python}} tests/fixtures/make_diffusion.py
-    {{python}} tests/fixtures/make_files.py
+    {{python}} tests/fixtures/files/make_fixtures.py
     {{python}} tests/fixtures/make_pipeline.py

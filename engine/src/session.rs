@@ -36,7 +36,7 @@ impl Engine {
         let kernels = isa.kernels().ok_or(IsaError::Missing(isa))?;
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let pool = Pool::new(threads.unwrap_or_else(cores));
-        log::debug!("{isa} kernels on {} threads", pool.threads());
+        log::info!("{isa} kernels on {} threads", pool.threads());
         Ok(Self { isa, kernels, pool })
     }
 
