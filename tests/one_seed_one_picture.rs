@@ -44,10 +44,11 @@ fn a_tiny_model_paints_the_same_bytes_everywhere() {
 #[test]
 fn the_default_model_paints_the_same_bytes_everywhere() {
     let request = request("a red sun over blue mountains at dusk", 2);
-    // Plain Rust is slow where the compiler may not fuse multiply and add: once is enough.
+    // Plain Rust is slow: once is enough, and under emulation, where it takes minutes, the tiny model above must do.
+    let emulated = std::env::var_os("POCHADE_TEST_RUNNER").is_some();
     for (isa, threads) in Isa::available()
         .flat_map(|isa| (1..=4).map(move |threads| (isa, threads)))
-        .filter(|(isa, threads)| *isa != Isa::Portable || *threads == 2)
+        .filter(|(isa, threads)| *isa != Isa::Portable || (*threads == 2 && !emulated))
     {
         let hash = picture(default_model().unwrap(), &request, isa, threads);
         assert_eq!(hash, DEFAULT, "{isa} on {threads} threads");
