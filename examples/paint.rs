@@ -1,4 +1,5 @@
-//! Painting from a program: `cargo run --release --example paint -- MODEL "a red sun over blue mountains" OUT.png`.
+//! Painting from a program: `cargo run --release --example paint -- MODEL "a red sun over blue
+//! mountains" OUT.png`.
 
 use std::ops::ControlFlow;
 use std::path::Path;

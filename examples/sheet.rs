@@ -1,7 +1,8 @@
-//! Paints a sheet of pictures: `cargo run --release --example sheet -- docs/pictures/first.txt docs/pictures/first.png`.
+//! Paints a sheet of pictures: `cargo run --release --example sheet -- docs/pictures/first.txt
+//! docs/pictures/first.png`.
 //!
-//! The list has one picture a line, its seed and its words: `7 a red sun over blue mountains at dusk`. The sheet is four
-//! pictures wide.
+//! The list has one picture a line, its seed and its words: `7 a red sun over blue mountains at
+//! dusk`. The sheet is four pictures wide.
 
 use std::ops::ControlFlow;
 use std::path::Path;

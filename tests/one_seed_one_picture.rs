@@ -1,7 +1,7 @@
 //! One seed, one picture: the same bytes on every instruction set and any number of threads.
 //!
-//! The same constants are checked on every architecture the tests run on, so a picture painted under emulation of a
-//! board's processor must equal one painted on a PC.
+//! The same constants are checked on every architecture the tests run on, so a picture painted
+//! under emulation of a board's processor must equal one painted on a PC.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::ops::ControlFlow;
@@ -44,7 +44,8 @@ fn a_tiny_model_paints_the_same_bytes_everywhere() {
 #[test]
 fn the_default_model_paints_the_same_bytes_everywhere() {
     let request = request("a red sun over blue mountains at dusk", 2);
-    // Plain Rust is slow: once is enough, and under emulation, where it takes minutes, the tiny model above must do.
+    // Plain Rust is slow: once is enough, and under emulation, where it takes minutes, the tiny
+    // model above must do.
     let emulated = std::env::var_os("POCHADE_TEST_RUNNER").is_some();
     for (isa, threads) in Isa::available()
         .flat_map(|isa| (1..=4).map(move |threads| (isa, threads)))

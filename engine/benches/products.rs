@@ -1,6 +1,8 @@
-//! Speed of matrix products, convolutions and attention on one thread, beside the machine's own multiply-add peak.
+//! Speed of matrix products, convolutions and attention on one thread, beside the machine's own
+//! multiply-add peak.
 //!
-//! `cargo bench -p pochade-engine`. Times are the best of several runs, so a busy machine costs patience, not truth.
+//! `cargo bench -p pochade-engine`. Times are the best of several runs, so a busy machine costs
+//! patience, not truth.
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
 //! From a graph to a list of steps: views disappear, pointwise work joins the operation before it.
 //!
-//! A convolution or linear layer takes along what follows it while no one else reads its result: a vector per batch
-//! element (the time embedding), a pointwise function, a residual sum. A group norm takes along a SiLU. Fusing changes
-//! no bit: the same operations happen in the same order on each value, only without a trip through memory.
+//! A convolution or linear layer takes along what follows it while no one else reads its result: a
+//! vector per batch element (the time embedding), a pointwise function, a residual sum. A group
+//! norm takes along a SiLU. Fusing changes no bit: the same operations happen in the same order on
+//! each value, only without a trip through memory.
 
 use crate::graph::{Epilogue, Graph, Node, Op, Pointwise, Rate, Value};
 use crate::tensor::Shape;
@@ -117,7 +118,8 @@ impl<'a> Fuser<'a> {
         Some(fused)
     }
 
-    /// Which summand can take the other one along: a matrix product that no one else reads, the later one if both can.
+    /// Which summand can take the other one along: a matrix product that no one else reads, the
+    /// later one if both can.
     fn later_product(&self, node: &Node) -> Option<usize> {
         let sources = [0, 1].map(|i| resolve(self.graph, node.inputs[i]));
         let can = |i: usize| {

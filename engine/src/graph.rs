@@ -1,9 +1,9 @@
 //! The graph: what a network computes, for one set of shapes.
 //!
-//! Model code calls the builder methods in the order of the paper's figure and gets a [`Value`] for every intermediate.
-//! Nothing is computed here. A call that does not fit (a channel count that does not divide into the groups, say)
-//! marks the graph as broken and goes on, so that a network's `forward` reads without `?` on every line; the mark
-//! becomes the error of [`crate::Plan::new`].
+//! Model code calls the builder methods in the order of the paper's figure and gets a [`Value`] for
+//! every intermediate. Nothing is computed here. A call that does not fit (a channel count that
+//! does not divide into the groups, say) marks the graph as broken and goes on, so that a network's
+//! `forward` reads without `?` on every line; the mark becomes the error of [`crate::Plan::new`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,8 +22,9 @@ impl Value {
     }
 }
 
-/// How often an input changes. What depends on [`Rate::Setup`] inputs alone is computed once by the session's `setup`
-/// and kept; the rest is computed by every `run`. (A prompt's keys and values against a denoising step.)
+/// How often an input changes. What depends on [`Rate::Setup`] inputs alone is computed once by the
+/// session's `setup` and kept; the rest is computed by every `run`. (A prompt's keys and values
+/// against a denoising step.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rate {
     /// Given once, to `setup`.
@@ -271,7 +272,8 @@ impl Graph {
 
     /// Softmax attention, scaled by `head_size^-1/2`.
     ///
-    /// `q: [n, queries, c]`, `k: [n, keys, c]`, `v: [n, keys, c]` -> `[n, queries, c]`; the heads lie side by side in `c`.
+    /// `q: [n, queries, c]`, `k: [n, keys, c]`, `v: [n, keys, c]` -> `[n, queries, c]`; the heads
+    /// lie side by side in `c`.
     pub fn attention(&mut self, q: Value, k: Value, v: Value, heads: usize, mask: Mask) -> Value {
         let (sq, sk, sv) = (self.shape(q), self.shape(k), self.shape(v));
         self.check(sk == sv && sq.n == sk.n && sq.c == sk.c, || {
@@ -297,7 +299,8 @@ impl Graph {
         self.pointwise(x, Pointwise::Silu)
     }
 
-    /// The gated unit of the transformer's feed-forward: `[.., 2c] -> [.., c]`, `x[..c] * gelu(x[c..])`.
+    /// The gated unit of the transformer's feed-forward: `[.., 2c] -> [.., c]`, `x[..c] *
+    /// gelu(x[c..])`.
     pub fn geglu(&mut self, x: Value) -> Value {
         let s = self.shape(x);
         self.check(s.c.is_multiple_of(2), || format!("GEGLU of {} channels", s.c));

@@ -1,7 +1,8 @@
 //! The CPU engine under Pochade: tensors, kernels, graph and plan. It knows nothing of diffusion.
 //!
-//! Model code builds a [`Graph`] once per set of shapes. [`Plan::new`] fuses it and gives every intermediate a place in one
-//! arena, so that the memory is known before the first multiplication. A [`Session`] owns that arena and replays the plan.
+//! Model code builds a [`Graph`] once per set of shapes. [`Plan::new`] fuses it and gives every
+//! intermediate a place in one arena, so that the memory is known before the first multiplication.
+//! A [`Session`] owns that arena and replays the plan.
 
 mod aligned;
 mod arena;

@@ -42,7 +42,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Fuses `graph`, orders it (what depends on [`Rate::Setup`] inputs alone comes first) and places every intermediate.
+    /// Fuses `graph`, orders it (what depends on [`Rate::Setup`] inputs alone comes first) and
+    /// places every intermediate.
     ///
     /// # Errors
     /// When the graph was built from parts that do not fit together.
@@ -56,7 +57,8 @@ impl Plan {
         Ok(Layout::of(graph, &steps).into_plan(graph, steps))
     }
 
-    /// Bytes of intermediates and scratch memory with `threads` threads: all that a session allocates.
+    /// Bytes of intermediates and scratch memory with `threads` threads: all that a session
+    /// allocates.
     pub fn activation_bytes(&self, threads: usize) -> usize {
         (self.arena + self.thread * threads) * size_of::<f32>()
     }

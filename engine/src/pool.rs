@@ -1,7 +1,8 @@
 //! The engine's own threads: pinned to cores, fed task numbers from one counter.
 //!
-//! Work is split over outputs only, and which thread computes a task never changes its result. Workers spin for a moment
-//! between jobs, since the next operation of a plan follows within microseconds, and then sleep.
+//! Work is split over outputs only, and which thread computes a task never changes its result.
+//! Workers spin for a moment between jobs, since the next operation of a plan follows within
+//! microseconds, and then sleep.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -47,7 +48,8 @@ struct Erased {
     tasks: usize,
 }
 
-// SAFETY: the pointee is `Sync`, and `Pool::run` does not return while any worker may still call it.
+// SAFETY: the pointee is `Sync`, and `Pool::run` does not return while any worker may still call
+// it.
 unsafe impl Send for Erased {}
 
 impl Pool {
@@ -70,7 +72,8 @@ impl Pool {
         self.workers.len() + 1
     }
 
-    /// Calls `job(worker, task)` for every task below `tasks`, on all threads, and waits for the end.
+    /// Calls `job(worker, task)` for every task below `tasks`, on all threads, and waits for the
+    /// end.
     ///
     /// # Panics
     /// When a task panics.
@@ -125,7 +128,8 @@ fn spawn(worker: usize, shared: &Arc<Shared>) -> Option<JoinHandle<()>> {
     started.map_err(|e| log::warn!("thread {worker} could not be started: {e}")).ok()
 }
 
-/// Binds the calling thread to the `worker`-th core it may use. A refusal (a container's, say) costs speed, nothing else.
+/// Binds the calling thread to the `worker`-th core it may use. A refusal (a container's, say)
+/// costs speed, nothing else.
 fn pin(worker: usize) {
     use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
     let Ok(allowed) = sched_getaffinity(None) else { return };
@@ -179,7 +183,8 @@ impl Shared {
     }
 
     fn work(&self, worker: usize, job: Erased) {
-        // SAFETY: `Pool::run`, which published the job, waits for all workers before the reference behind it ends.
+        // SAFETY: `Pool::run`, which published the job, waits for all workers before the reference
+        // behind it ends.
         let call = unsafe { &*job.job };
         let all = std::panic::AssertUnwindSafe(|| {
             loop {

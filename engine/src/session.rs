@@ -20,7 +20,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Chooses the instruction set (see [`Isa::choose`]) and starts `threads` threads, or one per core.
+    /// Chooses the instruction set (see [`Isa::choose`]) and starts `threads` threads, or one per
+    /// core.
     ///
     /// # Errors
     /// When the environment asks for an instruction set that is unknown or not there.
@@ -74,7 +75,8 @@ impl Session {
     /// Takes the inputs of [`Rate::Setup`] and computes all that depends on them alone.
     ///
     /// # Panics
-    /// When `inputs` are not exactly those that the graph declared, in their sizes: a mistake of the calling code.
+    /// When `inputs` are not exactly those that the graph declared, in their sizes: a mistake of
+    /// the calling code.
     pub fn setup(&mut self, engine: &mut Engine, inputs: &[(Value, &[f32])]) {
         self.feed(Rate::Setup, inputs);
         self.replay(engine, Rate::Setup);
@@ -115,7 +117,8 @@ impl Session {
         let mut context =
             Context { kernels: engine.kernels, pool: &mut engine.pool, scratch: &self.scratch };
         for step in steps {
-            // SAFETY: the plan placed all slots of the step inside the arena and apart from one another.
+            // SAFETY: the plan placed all slots of the step inside the arena and apart from one
+            // another.
             let operands = unsafe { operands(arena, step) };
             ops::execute(&step.op, operands, &mut context);
         }

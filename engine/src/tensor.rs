@@ -1,7 +1,8 @@
 //! Shapes and views of tensors.
 //!
-//! Activations are NHWC, f32: an image of `n` pictures, `h` rows, `w` columns and `c` channels. A sequence of tokens is an
-//! image of one row (`h == 1`, `w == tokens`), so that flattening a feature map into tokens moves nothing.
+//! Activations are NHWC, f32: an image of `n` pictures, `h` rows, `w` columns and `c` channels. A
+//! sequence of tokens is an image of one row (`h == 1`, `w == tokens`), so that flattening a
+//! feature map into tokens moves nothing.
 
 use std::fmt;
 
@@ -144,7 +145,8 @@ impl<'a> TensorView<'a> {
         values
     }
 
-    /// Decodes `out.len()` values from index `start` on. Every stored encoding widens to f32 exactly.
+    /// Decodes `out.len()` values from index `start` on. Every stored encoding widens to f32
+    /// exactly.
     ///
     /// # Panics
     /// When the range reaches past the end.

@@ -1,10 +1,12 @@
-//! Weights in the form the kernels read: filters packed into panels of 16 outputs, norms, codebooks.
+//! Weights in the form the kernels read: filters packed into panels of 16 outputs, norms,
+//! codebooks.
 //!
-//! A filter is a matrix of `outputs` rows and `kh * kw * channels` columns. It is stored as panels of [`LANES`] outputs:
-//! `panel[o / 16][tap][channel][o % 16]`, the last panel padded with zeros, whatever the instruction set. One vector of a
-//! panel meets one activation value in the inner loop, so every output owns a lane and accumulates over `k` in one order.
-//! Panels keep the encoding of the file (f32 or f16); those of narrower encodings are decoded, block by block, into a
-//! scratch buffer that stays in the second-level cache while all pixels pass over it.
+//! A filter is a matrix of `outputs` rows and `kh * kw * channels` columns. It is stored as panels
+//! of [`LANES`] outputs: `panel[o / 16][tap][channel][o % 16]`, the last panel padded with zeros,
+//! whatever the instruction set. One vector of a panel meets one activation value in the inner
+//! loop, so every output owns a lane and accumulates over `k` in one order. Panels keep the
+//! encoding of the file (f32 or f16); those of narrower encodings are decoded, block by block, into
+//! a scratch buffer that stays in the second-level cache while all pixels pass over it.
 
 use std::fmt;
 
@@ -52,7 +54,8 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Packs a linear layer: `weight: [n, k]`, `bias: [n]`. A 1 x 1 convolution `[n, k, 1, 1]` is the same thing.
+    /// Packs a linear layer: `weight: [n, k]`, `bias: [n]`. A 1 x 1 convolution `[n, k, 1, 1]` is
+    /// the same thing.
     ///
     /// # Errors
     /// When the shapes are not these.

@@ -1,4 +1,5 @@
-//! Every operation against a naive twin in f64, and bit for bit across instruction sets and thread counts.
+//! Every operation against a naive twin in f64, and bit for bit across instruction sets and thread
+//! counts.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -12,7 +13,8 @@ use pochade_engine::{
     Rate, Session, Shape, TensorView, Value,
 };
 
-/// Runs a graph of the given inputs on every instruction set and with 1 to 4 threads; all must give the same bits.
+/// Runs a graph of the given inputs on every instruction set and with 1 to 4 threads; all must give
+/// the same bits.
 fn run_everywhere(inputs: &[&Tensor], build: impl Fn(&mut Graph, &[Value]) -> Value) -> Vec<f32> {
     let mut graph = Graph::new();
     let values: Vec<_> = inputs.iter().map(|t| graph.input(t.shape, Rate::Run)).collect();

@@ -19,7 +19,8 @@ pub(super) struct Bar {
 }
 
 impl Bar {
-    /// A bar, or none where nothing should be said; below it the picture as it emerges, where the terminal shows any.
+    /// A bar, or none where nothing should be said; below it the picture as it emerges, where the
+    /// terminal shows any.
     pub(super) fn new(shown: bool, pictures: Option<Protocol>) -> Self {
         let target =
             if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };

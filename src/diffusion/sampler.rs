@@ -178,7 +178,8 @@ pub fn sampler(
     })
 }
 
-/// Euler's rule with or without fresh noise. Between timesteps it interpolates, so only the highest one matters.
+/// Euler's rule with or without fresh noise. Between timesteps it interpolates, so only the highest
+/// one matters.
 fn euler_sampler(
     config: &SchedulerConfig,
     kind: SamplerKind,

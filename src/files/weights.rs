@@ -60,8 +60,8 @@ impl<'a> Weights<'a> {
         Self { hollow: true, ..Self::new(source) }
     }
 
-    /// The same cursor for a layer that has no bias by its architecture. Any other layer must have one: a file that lost
-    /// it would paint a wrong picture without a word.
+    /// The same cursor for a layer that has no bias by its architecture. Any other layer must have
+    /// one: a file that lost it would paint a wrong picture without a word.
     pub fn unbiased(&self) -> Self {
         Self { unbiased: true, prefix: self.prefix.clone(), ..*self }
     }
@@ -103,8 +103,8 @@ impl<'a> Weights<'a> {
         Err(self.wrong_shape(name, format!("{:?}", tensor.shape()), format!("{shape:?}")))
     }
 
-    /// The convolution here: `weight: [outputs, channels, kernel, kernel]`, `bias: [outputs]` unless
-    /// [`Weights::unbiased`].
+    /// The convolution here: `weight: [outputs, channels, kernel, kernel]`, `bias: [outputs]`
+    /// unless [`Weights::unbiased`].
     ///
     /// # Errors
     /// When one is missing or has another shape.
@@ -118,8 +118,8 @@ impl<'a> Weights<'a> {
         self.filter(&weight, outputs, Filter::conv)
     }
 
-    /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones), `bias: [outputs]` unless
-    /// [`Weights::unbiased`].
+    /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones), `bias:
+    /// [outputs]` unless [`Weights::unbiased`].
     ///
     /// # Errors
     /// When one is missing or has another shape.

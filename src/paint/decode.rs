@@ -52,11 +52,12 @@ impl DecoderStage {
         let factor = self.network.config().factor();
         let (width, height) = ((size.1 * factor) as u32, (size.0 * factor) as u32);
         RgbImage::from_raw(width, height, pixels).ok_or_else(|| {
-            PaintError::Conditioning("this model's decoder does not make RGB pictures".to_owned())
+            PaintError::Unsuitable("this model's decoder does not make RGB pictures".to_owned())
         })
     }
 
-    /// The colours of latents, from what becomes of a random one whose places are not too different from their neighbours.
+    /// The colours of latents, from what becomes of a random one whose places are not too different
+    /// from their neighbours.
     pub fn colours(&mut self, engine: &mut Engine) -> Result<LatentMap, PaintError> {
         const SIDE: usize = 16;
         const PATCH: usize = 4;

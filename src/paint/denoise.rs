@@ -1,4 +1,5 @@
-//! The denoiser and its loop (section 3.2 of the LDM paper): from noise to a latent, guided by two contexts at once.
+//! The denoiser and its loop (section 3.2 of the LDM paper): from noise to a latent, guided by two
+//! contexts at once.
 
 use std::time::{Duration, Instant};
 
@@ -89,8 +90,8 @@ impl UNetStage {
         Ok(Prepared { extent, inputs, output, session: Session::new(engine, plan) })
     }
 
-    /// Runs the loop; `after` is called after every step and stops the loop by returning false. Returns the latent
-    /// `[h, w, channels]`.
+    /// Runs the loop; `after` is called after every step and stops the loop by returning false.
+    /// Returns the latent `[h, w, channels]`.
     pub fn denoise(
         &mut self,
         d: &Denoising<'_>,
@@ -191,12 +192,12 @@ pub(super) fn graph(network: &UNet, extent: UNetExtent) -> (Graph, UNetInputs, V
 fn check_conditioning(config: &UNetConfig) -> Result<(), PaintError> {
     let conditioning = Conditioning::of(config);
     if conditioning.takes_channels() {
-        return Err(PaintError::Conditioning(format!(
+        return Err(PaintError::Unsuitable(format!(
             "this model is conditioned by a picture ({conditioning}); paint can give it words only"
         )));
     }
     if let VectorInput::Classes(classes) = config.vector {
-        return Err(PaintError::Conditioning(format!(
+        return Err(PaintError::Unsuitable(format!(
             "this model is conditioned by one of {classes} classes; paint can give it words only"
         )));
     }

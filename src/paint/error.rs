@@ -33,8 +33,8 @@ pub enum PaintError {
         /// Both must be multiples of this.
         multiple: usize,
     },
-    /// The model wants a condition that words cannot give.
-    Conditioning(String),
+    /// The model is not one that paints pictures from words: what it wants or makes instead.
+    Unsuitable(String),
     /// The caller stopped it.
     Interrupted,
 }
@@ -43,22 +43,23 @@ impl fmt::Display for PaintError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoModel => f.write_str(
-                "this pochade was built without a model; name one with --model (a diffusers folder or a .gguf file)",
+                "this pochade was built without a model; name one with --model (a diffusers folder \
+                 or a .gguf file)",
             ),
             Self::File(error) => error.fmt(f),
             Self::Config(part, error) => write!(f, "{part}: {error}"),
             Self::Diffusion(error) => error.fmt(f),
             Self::Graph(part, error) => {
-                write!(f, "the model's {part} does not fit together: {error}; check its config.json")
+                write!(f, "the model's {part} does not fit together: {error}; see its config.json")
             }
             Self::Isa(error) => error.fmt(f),
             Self::Tokens(error) => error.fmt(f),
             Self::Size { asked, multiple } => write!(
                 f,
-                "--size {asked}: this model paints widths and heights that are multiples of {multiple}, up to \
-                 {MAX_SIDE}"
+                "--size {asked}: this model paints widths and heights that are multiples of \
+                 {multiple}, up to {MAX_SIDE}"
             ),
-            Self::Conditioning(what) => f.write_str(what),
+            Self::Unsuitable(what) => f.write_str(what),
             Self::Interrupted => f.write_str("stopped"),
         }
     }

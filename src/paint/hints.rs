@@ -1,7 +1,8 @@
 //! What a model advises about sampling.
 //!
-//! diffusers ignores fields of `scheduler_config.json` that begin with an underscore, so a model that was made for Pochade
-//! says there what suits it: `"_pochade": {"steps": 20, "guidance": 3.0}`.
+//! diffusers ignores fields of `scheduler_config.json` that begin with an underscore, so a model
+//! that was made for Pochade says there what suits it: `"_pochade": {"steps": 20, "guidance":
+//! 3.0}`.
 
 use serde_json::Value;
 

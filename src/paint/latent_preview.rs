@@ -80,8 +80,8 @@ fn mean_colour(image: &RgbImage, shape: LatentShape, place: usize) -> [f64; 3] {
     sum.map(|v| v / f64::from(factor * factor) / 255.0)
 }
 
-/// Solves `squares x = products` for a positive definite matrix by Gaussian elimination; a slight weight on the diagonal
-/// keeps channels that a latent does not use from dividing by zero.
+/// Solves `squares x = products` for a positive definite matrix by Gaussian elimination; a slight
+/// weight on the diagonal keeps channels that a latent does not use from dividing by zero.
 fn solve(mut squares: Vec<Vec<f64>>, mut products: Vec<[f64; 3]>) -> Vec<[f32; 3]> {
     let terms = squares.len();
     for i in 0..terms {

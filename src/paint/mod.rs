@@ -1,7 +1,7 @@
 //! Painting: from a request to a picture and its file.
 //!
-//! A [`Painter`] opens a model and runs its parts in turn: text encoder, denoiser, decoder. The formats of pictures, their
-//! metadata and their preview in a terminal are here too.
+//! A [`Painter`] opens a model and runs its parts in turn: text encoder, denoiser, decoder. The
+//! formats of pictures, their metadata and their preview in a terminal are here too.
 
 mod decode;
 mod default_model;

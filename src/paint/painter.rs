@@ -57,10 +57,12 @@ struct Encoded {
 }
 
 impl Painter {
-    /// Opens the model at `path`, or the one that is part of the binary, on `threads` threads (default: one per core).
+    /// Opens the model at `path`, or the one that is part of the binary, on `threads` threads
+    /// (default: one per core).
     ///
     /// # Errors
-    /// When the model cannot be read, or the environment asks for an instruction set that is not there.
+    /// When the model cannot be read, or the environment asks for an instruction set that is not
+    /// there.
     pub fn open(path: Option<&Path>, threads: Option<usize>) -> Result<Self, PaintError> {
         let files = match path {
             Some(path) => ModelFiles::open(path)?,
@@ -213,8 +215,8 @@ impl Painter {
         image
     }
 
-    /// How colours are guessed from latents: learned once from what the decoder makes of random ones. Only where the
-    /// decoder stays loaded.
+    /// How colours are guessed from latents: learned once from what the decoder makes of random
+    /// ones. Only where the decoder stays loaded.
     fn colours(&mut self, wanted: bool) -> Result<Option<LatentMap>, PaintError> {
         if !wanted || !self.keep_all || self.colours.is_some() {
             return Ok(self.colours.take().filter(|_| wanted));

@@ -54,7 +54,8 @@ fn inline(term: &str, set: &impl Fn(&str) -> Option<String>) -> Option<Protocol>
     }
 }
 
-/// A picture in half blocks, one character per pixel and two pixels high, for a terminal that shows `protocol`.
+/// A picture in half blocks, one character per pixel and two pixels high, for a terminal that shows
+/// `protocol`.
 pub fn blocks(image: &RgbImage, protocol: Protocol) -> String {
     match protocol {
         Protocol::Palette => half_blocks(image, palette_colour),

@@ -42,7 +42,8 @@ pub struct Request {
     pub size: Option<Size>,
     /// The way from noise to picture.
     pub sampler: Option<SamplerKind>,
-    /// Whether progress should carry a guess at the picture, where the model is small enough for one.
+    /// Whether progress should carry a guess at the picture, where the model is small enough for
+    /// one.
     pub preview: bool,
 }
 

@@ -1,4 +1,5 @@
-//! From a prompt to what the denoiser attends to: one text encoder, or the two of Stable Diffusion XL.
+//! From a prompt to what the denoiser attends to: one text encoder, or the two of Stable Diffusion
+//! XL.
 
 use pochade_engine::{Engine, Graph, Plan, Session, Value};
 
@@ -120,7 +121,8 @@ pub(super) fn load(
     Ok(ClipText::load(weights, &config(files, part)?)?)
 }
 
-/// One prompt through a text encoder: the graph, its input, and the context and last layer that come out.
+/// One prompt through a text encoder: the graph, its input, and the context and last layer that
+/// come out.
 pub(super) fn graph(network: &ClipText) -> (Graph, Value, [Value; 2]) {
     let mut g = Graph::new();
     let input = network.input(&mut g, 1, network.config().positions);
@@ -130,7 +132,8 @@ pub(super) fn graph(network: &ClipText) -> (Graph, Value, [Value; 2]) {
     (g, input, features)
 }
 
-/// Puts the encoders' channels side by side, token by token; the last encoder's vector speaks for all.
+/// Puts the encoders' channels side by side, token by token; the last encoder's vector speaks for
+/// all.
 fn join(parts: Vec<Context>, positions: usize) -> Context {
     let [_, _, ..] = &parts[..] else {
         return parts.into_iter().next().unwrap_or_default();

@@ -66,8 +66,8 @@ impl TensorSource for Zeros {
     }
 }
 
-/// Checks the tensors, and that a step on a latent of `side` pixels takes no more than `limit` MB of
-/// intermediates on two threads.
+/// Checks the tensors, and that a step on a latent of `side` pixels takes no more than `limit` MB
+/// of intermediates on two threads.
 fn check_unet(name: &str, config: UNetConfig, parameters: usize, (side, limit): (usize, usize)) {
     let (zeros, json) = Zeros::open(name, names::unet);
     assert_eq!(UNetConfig::from_diffusers(&json), Ok(config.clone()));

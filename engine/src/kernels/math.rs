@@ -5,7 +5,8 @@ use crate::simd::Simd;
 
 /// `e^x`, relative error below 2e-7; 0 far below, infinity never (arguments are held at +-87.3).
 ///
-/// `x = n ln 2 + r` with `|r| <= ln 2 / 2`; `e^r` by its Taylor polynomial of degree 7 in Horner form.
+/// `x = n ln 2 + r` with `|r| <= ln 2 / 2`; `e^r` by its Taylor polynomial of degree 7 in Horner
+/// form.
 ///
 /// # Safety
 /// As [`Simd`].

@@ -1,7 +1,8 @@
 //! The kernels of one instruction set, behind one table that is chosen once at start.
 //!
-//! The contract is the same for all: the generic code of [`tile`], [`rows`] and [`math`] over sixteen lanes, compiled once
-//! per instruction set. Kernels for other number formats (int8, int4) get entries of their own here.
+//! The contract is the same for all: the generic code of [`tile`], [`rows`] and [`math`] over
+//! sixteen lanes, compiled once per instruction set. Kernels for other number formats (int8, int4)
+//! get entries of their own here.
 
 pub(crate) mod math;
 pub(crate) mod rows;
@@ -12,8 +13,8 @@ use crate::simd::Simd;
 use rows::{Finish, LayerNorm, ScaleShift, SoftmaxRow};
 use tile::Tile;
 
-/// Function pointers of one instruction set. Only [`crate::isa`] hands one out, after it has seen that the machine has the
-/// instructions: that is what makes the safe methods below sound.
+/// Function pointers of one instruction set. Only [`crate::isa`] hands one out, after it has seen
+/// that the machine has the instructions: that is what makes the safe methods below sound.
 #[derive(Debug)]
 pub(crate) struct Kernels {
     /// Rows of the register tile.
@@ -150,12 +151,14 @@ stamp!(avx512, crate::simd::avx512::Avx512, "avx512f,avx512dq");
 #[cfg(target_arch = "aarch64")]
 stamp!(neon, crate::simd::neon::Neon, "neon");
 
-/// The kernels as safe functions over slices: lengths are checked, and the table's existence proves the instructions.
+/// The kernels as safe functions over slices: lengths are checked, and the table's existence proves
+/// the instructions.
 impl Kernels {
     /// Computes a register tile.
     ///
     /// # Safety
-    /// The tile's pointers must be valid for what its fields say, its size within `tile_rows` x `tile_panels`.
+    /// The tile's pointers must be valid for what its fields say, its size within `tile_rows` x
+    /// `tile_panels`.
     pub unsafe fn tile(&self, t: &Tile) {
         // SAFETY: the caller's contract; the table was handed out for this machine.
         unsafe { (self.tile)(t) }

@@ -7,7 +7,8 @@ use crate::graph::Pointwise;
 use crate::simd::Simd;
 use crate::weights::LANES;
 
-/// Runs `$body` for every sixteen values of `0..$len` with the loader and storer fit for whole or part lanes.
+/// Runs `$body` for every sixteen values of `0..$len` with the loader and storer fit for whole or
+/// part lanes.
 macro_rules! lanes {
     ($len:expr, |$at:ident, $part:ident| $body:expr) => {{
         let len = $len;
@@ -240,8 +241,9 @@ pub(crate) struct SoftmaxRow {
     pub sum: f32,
 }
 
-/// Turns a block of scores into weights relative to the largest score so far: `s = e^(scale (s - largest))`, for a
-/// positive scale. Returns the factor by which what was accumulated before must be multiplied.
+/// Turns a block of scores into weights relative to the largest score so far: `s = e^(scale (s -
+/// largest))`, for a positive scale. Returns the factor by which what was accumulated before must
+/// be multiplied.
 ///
 /// # Safety
 /// As [`Simd`].

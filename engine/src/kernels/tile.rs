@@ -1,8 +1,8 @@
 //! The register tile of every matrix product and convolution.
 //!
-//! `c[i][j] = sum over taps and k of rows[tap][i][k] * panel[j / 16][tap][k][j % 16]`, each output an unbroken chain of fused
-//! multiply-adds in ascending `(tap, k)`. A convolution hands in one row pointer per tap and output pixel, so no patch
-//! matrix is ever built; a linear layer has one tap.
+//! `c[i][j] = sum over taps and k of rows[tap][i][k] * panel[j / 16][tap][k][j % 16]`, each output
+//! an unbroken chain of fused multiply-adds in ascending `(tap, k)`. A convolution hands in one row
+//! pointer per tap and output pixel, so no patch matrix is ever built; a linear layer has one tap.
 
 use crate::simd::Simd;
 use crate::weights::LANES;

@@ -1,8 +1,9 @@
 //! Softmax attention without the matrix of scores (the online softmax of Milakov and Gimelshein).
 //!
-//! Keys are packed once per head into panels `[keys / 16][d][16]`, values into `[d / 16][keys][16]`, so that both products
-//! use the register tile. A task takes one head and a block of queries and walks the keys in blocks of a fixed size: that
-//! size, not the instruction set or the threads, decides where sums are rescaled.
+//! Keys are packed once per head into panels `[keys / 16][d][16]`, values into `[d /
+//! 16][keys][16]`, so that both products use the register tile. A task takes one head and a block
+//! of queries and walks the keys in blocks of a fixed size: that size, not the instruction set or
+//! the threads, decides where sums are rescaled.
 
 use super::{Context, Operand, Operands, SharedMut};
 use crate::graph::Mask;

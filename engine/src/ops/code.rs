@@ -1,4 +1,5 @@
-//! The vector quantisation layer: each position takes the nearest code (section 3.1 of the LDM paper).
+//! The vector quantisation layer: each position takes the nearest code (section 3.1 of the LDM
+//! paper).
 
 use super::{Context, Operand, for_rows};
 use crate::weights::Codebook;

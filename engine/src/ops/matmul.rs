@@ -1,10 +1,12 @@
 //! Matrix products and convolutions: the loop nest around the register tile.
 //!
-//! No patch matrix is built. For every tile of output pixels the tile gets one row pointer per tap, to the input pixel's
-//! channels or to a row of zeros. A task is a range of output pixels and of panels; it walks the panels in groups as wide as
-//! the register tile, and each group in segments of the depth that stay in the second-level cache while all pixels of the
-//! task pass over them. Panels of narrower encodings are decoded into scratch memory first. How the work is cut never
-//! changes a result, as each output is one chain over `(tap, channel)` that a segment takes up where the last one left it.
+//! No patch matrix is built. For every tile of output pixels the tile gets one row pointer per tap,
+//! to the input pixel's channels or to a row of zeros. A task is a range of output pixels and of
+//! panels; it walks the panels in groups as wide as the register tile, and each group in segments
+//! of the depth that stay in the second-level cache while all pixels of the task pass over them.
+//! Panels of narrower encodings are decoded into scratch memory first. How the work is cut never
+//! changes a result, as each output is one chain over `(tap, channel)` that a segment takes up
+//! where the last one left it.
 
 use std::ops::Range;
 
@@ -23,7 +25,8 @@ pub(crate) const MAX_TAPS: usize = 49;
 const MAX_ROWS: usize = 8;
 /// Most panels that a register tile is wide.
 const MAX_PANELS: usize = 3;
-/// Depth of a segment: with three panels 192 KiB, within the second-level cache of every board in view.
+/// Depth of a segment: with three panels 192 KiB, within the second-level cache of every board in
+/// view.
 const SEGMENT: usize = 1024;
 /// Output pixels per task where there are many.
 const ROWS_PER_TASK: usize = 512;
@@ -209,12 +212,14 @@ impl Product<'_> {
                 out_stride: self.to.c,
                 accumulate: segment.taps.start > 0 || segment.channels.start > 0,
             };
-            // SAFETY: `point` filled the segment's row pointers; `weights` holds its panels; see `out` above.
+            // SAFETY: `point` filled the segment's row pointers; `weights` holds its panels; see
+            // `out` above.
             unsafe { self.kernels.tile(&tile) }
         }
     }
 
-    /// Fills `pointers[tap][i]` with the input pixel that output pixel `row + i` sees through each tap of the segment.
+    /// Fills `pointers[tap][i]` with the input pixel that output pixel `row + i` sees through each
+    /// tap of the segment.
     fn point(
         &self,
         row: usize,

@@ -118,10 +118,12 @@ pub(crate) fn macs(step: &Step) -> u64 {
     }
 }
 
-/// Values per task of work that is bound by memory: small enough to balance, large enough to be worth a task.
+/// Values per task of work that is bound by memory: small enough to balance, large enough to be
+/// worth a task.
 const CHUNK: usize = 1 << 14;
 
-/// Calls `f(first_row, rows)` for pieces of `out`, a whole number of rows of `width` each, on all threads.
+/// Calls `f(first_row, rows)` for pieces of `out`, a whole number of rows of `width` each, on all
+/// threads.
 fn for_rows(
     c: &mut Context<'_>,
     out: &mut [f32],
@@ -132,7 +134,8 @@ fn for_rows(
     for_chunks(c.pool, out, rows * width, |_, task, piece| f(task * rows, piece));
 }
 
-/// Calls `f(worker, index, piece)` for consecutive pieces of `out` of `chunk` values, the last perhaps shorter.
+/// Calls `f(worker, index, piece)` for consecutive pieces of `out` of `chunk` values, the last
+/// perhaps shorter.
 fn for_chunks(
     pool: &mut Pool,
     out: &mut [f32],

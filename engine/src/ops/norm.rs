@@ -1,8 +1,9 @@
 //! Normalisations.
 //!
-//! Group norm statistics come from chunks of a fixed number of positions, whatever the number of threads: per channel,
-//! the sum of a chunk, then the sum of squares about the chunk's mean, both in order of positions. Chunks and the channels
-//! of a group are combined in order, in f64, by the parallel rule for variances (Chan, Golub and LeVeque).
+//! Group norm statistics come from chunks of a fixed number of positions, whatever the number of
+//! threads: per channel, the sum of a chunk, then the sum of squares about the chunk's mean, both
+//! in order of positions. Chunks and the channels of a group are combined in order, in f64, by the
+//! parallel rule for variances (Chan, Golub and LeVeque).
 
 use super::{Context, Operands, SharedMut, for_chunks, for_rows, rows};
 use crate::kernels::Kernels;
@@ -31,7 +32,8 @@ pub(super) struct Groups<'a> {
     pub silu: bool,
 }
 
-/// Sums and squared deviations per chunk and channel, and a scale and shift per picture and channel.
+/// Sums and squared deviations per chunk and channel, and a scale and shift per picture and
+/// channel.
 pub(super) fn scratch(shape: Shape) -> usize {
     let chunks = shape.positions().div_ceil(POSITIONS);
     shape.n * (chunks + 1) * 2 * shape.c

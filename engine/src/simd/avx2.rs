@@ -75,12 +75,14 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     unsafe fn max(self, b: Self) -> Self {
-        // SAFETY: the trait's contract. The instruction returns its second operand where lanes do not compare.
+        // SAFETY: the trait's contract. The instruction returns its second operand where lanes do
+        // not compare.
         Self(unsafe { [_mm256_max_ps(self.0[0], b.0[0]), _mm256_max_ps(self.0[1], b.0[1])] })
     }
     #[inline(always)]
     unsafe fn min(self, b: Self) -> Self {
-        // SAFETY: the trait's contract. The instruction returns its second operand where lanes do not compare.
+        // SAFETY: the trait's contract. The instruction returns its second operand where lanes do
+        // not compare.
         Self(unsafe { [_mm256_min_ps(self.0[0], b.0[0]), _mm256_min_ps(self.0[1], b.0[1])] })
     }
     #[inline(always)]

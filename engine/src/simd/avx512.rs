@@ -63,12 +63,14 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     unsafe fn max(self, b: Self) -> Self {
-        // SAFETY: the trait's contract. The instruction returns its second operand where lanes do not compare.
+        // SAFETY: the trait's contract. The instruction returns its second operand where lanes do
+        // not compare.
         Self(unsafe { _mm512_max_ps(self.0, b.0) })
     }
     #[inline(always)]
     unsafe fn min(self, b: Self) -> Self {
-        // SAFETY: the trait's contract. The instruction returns its second operand where lanes do not compare.
+        // SAFETY: the trait's contract. The instruction returns its second operand where lanes do
+        // not compare.
         Self(unsafe { _mm512_min_ps(self.0, b.0) })
     }
     #[inline(always)]

@@ -1,8 +1,9 @@
 //! Sixteen f32 lanes, on every instruction set.
 //!
-//! A kernel is written once over [`Simd`]; each instruction set is a thin implementation of its dozen operations. Sixteen
-//! lanes are one AVX-512 register, two of AVX2, four of NEON, and an array where there is no SIMD. As every lane does the
-//! same IEEE operations in the same order everywhere, all instruction sets give the same bits.
+//! A kernel is written once over [`Simd`]; each instruction set is a thin implementation of its
+//! dozen operations. Sixteen lanes are one AVX-512 register, two of AVX2, four of NEON, and an
+//! array where there is no SIMD. As every lane does the same IEEE operations in the same order
+//! everywhere, all instruction sets give the same bits.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -17,8 +18,9 @@ use crate::weights::LANES;
 /// Sixteen f32 lanes.
 ///
 /// # Safety
-/// Every method may only be called on a machine that has the implementation's instructions, from a function compiled for
-/// them. Pointers must be valid for the lanes that the method names; none needs alignment.
+/// Every method may only be called on a machine that has the implementation's instructions, from a
+/// function compiled for them. Pointers must be valid for the lanes that the method names; none
+/// needs alignment.
 pub(crate) trait Simd: Copy {
     /// Rows of the matrix product's register tile.
     const TILE_ROWS: usize;

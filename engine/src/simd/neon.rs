@@ -27,7 +27,8 @@ macro_rules! each {
     };
 }
 
-/// Lanes of `a` where they are greater, else those of `b` (`vmaxq_f32` would hand on a NaN of either side).
+/// Lanes of `a` where they are greater, else those of `b` (`vmaxq_f32` would hand on a NaN of
+/// either side).
 #[inline(always)]
 unsafe fn greater(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     // SAFETY: the caller's contract.

@@ -1,4 +1,5 @@
-//! Sixteen lanes as an array: the scalar twin of every kernel, and the only path where there is no SIMD.
+//! Sixteen lanes as an array: the scalar twin of every kernel, and the only path where there is no
+//! SIMD.
 
 use super::Simd;
 use crate::weights::LANES;
