@@ -52,17 +52,16 @@ impl LatentMap {
     /// The map that comes nearest to what a decoder made of a latent `[height, width, channels]`.
     pub fn fit(latent: &[f32], shape: LatentShape, image: &RgbImage) -> Self {
         let terms = shape.channels + 1;
-        let mut squares = vec![vec![0.0; terms]; terms];
-        let mut products = vec![[0.0; 3]; terms];
+        // The normal equations: the sums of products of all terms, and of terms and colours.
+        let mut equations = vec![vec![0.0; terms + 3]; terms];
         for (place, values) in latent.chunks_exact(shape.channels).enumerate() {
-            let colour = mean_colour(image, shape, place);
-            let values: Vec<f64> = values.iter().map(|v| f64::from(*v)).chain([1.0]).collect();
-            for (i, a) in values.iter().enumerate() {
-                values.iter().zip(&mut squares[i]).for_each(|(b, sum)| *sum += a * b);
-                colour.iter().zip(&mut products[i]).for_each(|(c, sum)| *sum += a * c);
+            let values = values.iter().map(|v| f64::from(*v)).chain([1.0]);
+            let row: Vec<f64> = values.chain(mean_colour(image, shape, place)).collect();
+            for (equation, term) in equations.iter_mut().zip(&row) {
+                equation.iter_mut().zip(&row).for_each(|(sum, value)| *sum += term * value);
             }
         }
-        let mut factors = solve(squares, products);
+        let mut factors = solve(equations);
         let bias = factors.pop().unwrap_or_default();
         Self { factors, bias }
     }
@@ -80,24 +79,22 @@ fn mean_colour(image: &RgbImage, shape: LatentShape, place: usize) -> [f64; 3] {
     sum.map(|v| v / f64::from(factor * factor) / 255.0)
 }
 
-/// Solves `squares x = products` for a positive definite matrix by Gaussian elimination; a slight
-/// weight on the diagonal keeps channels that a latent does not use from dividing by zero.
-fn solve(mut squares: Vec<Vec<f64>>, mut products: Vec<[f64; 3]>) -> Vec<[f32; 3]> {
-    let terms = squares.len();
+/// Solves linear equations of a positive definite matrix for three right-hand sides, the last of
+/// each row, by Gaussian elimination. A slight weight on the diagonal keeps channels that a latent
+/// does not use from dividing by zero.
+fn solve(mut equations: Vec<Vec<f64>>) -> Vec<[f32; 3]> {
+    let terms = equations.len();
     for i in 0..terms {
-        squares[i][i] += 1e-6;
-        for j in (0..terms).filter(|j| *j != i) {
-            let share = squares[j][i] / squares[i][i];
-            for k in 0..terms {
-                squares[j][k] -= share * squares[i][k];
-            }
-            for k in 0..3 {
-                products[j][k] -= share * products[i][k];
-            }
+        equations[i][i] += 1e-6;
+        let pivot = equations[i].clone();
+        for (_, row) in equations.iter_mut().enumerate().filter(|(j, _)| *j != i) {
+            let share = row[i] / pivot[i];
+            row.iter_mut().zip(&pivot).for_each(|(value, p)| *value -= share * p);
         }
     }
-    let scaled = |(i, p): (usize, &[f64; 3])| p.map(|v| (v / squares[i][i]) as f32);
-    products.iter().enumerate().map(scaled).collect()
+    let solution =
+        |(i, row): (usize, &Vec<f64>)| std::array::from_fn(|k| (row[terms + k] / row[i]) as f32);
+    equations.iter().enumerate().map(solution).collect()
 }
 
 #[cfg(test)]
