@@ -153,7 +153,8 @@ class Training:
         self.pair = Pair(
             list(self.model.named_parameters()), NOT_HIDDEN, decay=0.01, workers=workers
         )
-        self.steps, self.seconds, self.warm, self.running = 0, 0.0, 0, 0.0
+        self.steps, self.samples, self.seconds = 0, 0, 0.0
+        self.warm, self.running = 0, 0.0
         if run.path(CHECKPOINT).exists():
             self.restore()
 
@@ -162,7 +163,8 @@ class Training:
         self.model.load_state_dict(saved["model"])
         self.averaged.load_state_dict(saved["averaged"])
         self.pair.restore(saved["pair"])
-        self.steps, self.seconds = saved["steps"], saved["seconds"]
+        self.steps, self.samples = saved["steps"], saved["samples"]
+        self.seconds = saved["seconds"]
         self.average.steps = self.warm = self.steps
 
     def save(self) -> None:
@@ -173,6 +175,7 @@ class Training:
                 averaged=self.averaged.state_dict(),
                 pair=self.pair.state(),
                 steps=self.steps,
+                samples=self.samples,
                 seconds=self.seconds,
             ),
         )
@@ -184,15 +187,14 @@ class Training:
         if self.workers.first:
             self.average.update(self.averaged, self.model)
         self.steps, self.warm = self.steps + 1, self.warm + 1
+        self.samples += self.batch
         self.running = loss.item() if self.warm == 1 else 0.98 * self.running + 0.02 * loss.item()
 
     def report(self, factor: float) -> None:
         found = self.data.validate(self.averaged)
-        row = dict(
-            train_s=self.seconds, step=self.steps, samples=self.steps * self.batch, rate=factor
-        )
+        row = dict(train_s=self.seconds, step=self.steps, samples=self.samples, rate=factor)
         self.run.record("unet.csv", row | dict(loss=self.running) | found)
-        speed = self.steps * self.batch / max(self.seconds, 1)
+        speed = self.samples / max(self.seconds, 1)
         self.run.say(
             f"unet: step {self.steps}, {speed:.0f} samples/s, "
             f"rate {factor:.2f}, loss {self.running:.4f}, held out {found['val']:.4f} "
