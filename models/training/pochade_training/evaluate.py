@@ -30,7 +30,7 @@ TEST_SEED, OTHER_SEED = 900_001, 900_002
 
 def load(folder: Path, device: torch.device) -> StableDiffusionPipeline:
     pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, safety_checker=None, torch_dtype=torch.float32
+        folder, safety_checker=None, dtype=torch.float32
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to(device)

@@ -56,7 +56,7 @@ def adopt(run: Run, folder: Path) -> None:
     anew.
     """
     pipeline = StableDiffusionPipeline.from_pretrained(
-        folder, safety_checker=None, torch_dtype=torch.float32
+        folder, safety_checker=None, dtype=torch.float32
     )
     run.save(autoencoder.FILE, pipeline.vae.state_dict())
     run.save(text.FILE, pipeline.text_encoder.state_dict())

@@ -154,7 +154,7 @@ class Training:
             list(self.model.named_parameters()), NOT_HIDDEN, decay=0.01, workers=workers
         )
         self.steps, self.samples, self.seconds = 0, 0, 0.0
-        self.warm, self.running = 0, 0.0
+        self.warm, self.running = 0, None
         if run.path(CHECKPOINT).exists():
             self.restore()
 
@@ -188,7 +188,8 @@ class Training:
             self.average.update(self.averaged, self.model)
         self.steps, self.warm = self.steps + 1, self.warm + 1
         self.samples += self.batch
-        self.running = loss.item() if self.warm == 1 else 0.98 * self.running + 0.02 * loss.item()
+        before = loss.item() if self.running is None else self.running
+        self.running = 0.98 * before + 0.02 * loss.item()
 
     def report(self, factor: float) -> None:
         found = self.data.validate(self.averaged)
