@@ -35,6 +35,7 @@ def write(run: Run, net: nn.Module, words: nn.Module, folder: Path) -> None:
         target = folder / source.relative_to(draft)
         target.parent.mkdir(parents=True, exist_ok=True)
         source.replace(target)
+        target.chmod(0o644)
     shutil.rmtree(draft)
 
 
