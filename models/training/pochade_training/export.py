@@ -1,0 +1,65 @@
+"""Stage `export`: the trained parts as a diffusers folder, all weights in f16; and the way back,
+`adopt`.
+"""
+
+import copy
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import nn
+
+from . import autoencoder, text, tokenizer, unet
+from .runs import Run
+
+
+def write(run: Run, net: nn.Module, words: nn.Module, folder: Path) -> None:
+    """Writes the folder part by part; what is already there is replaced file by file."""
+    draft = Path(f"{folder}.part")
+    shutil.rmtree(draft, ignore_errors=True)
+    parts = dict(vae=autoencoder.load(run), unet=net, text_encoder=words)
+    halves = {name: _half(part) for name, part in parts.items()}
+    pipeline = StableDiffusionPipeline(
+        **halves,
+        tokenizer=tokenizer.load(run),
+        scheduler=unet.scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(draft)
+    shutil.rmtree(draft / "tokenizer")
+    shutil.copytree(run.path(tokenizer.FOLDER), draft / "tokenizer")
+    for source in sorted(p for p in draft.rglob("*") if p.is_file()):
+        target = folder / source.relative_to(draft)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source.replace(target)
+        target.chmod(0o644)
+    shutil.rmtree(draft)
+
+
+def _half(module: nn.Module) -> nn.Module:
+    """A copy in f16 on the CPU."""
+    return copy.deepcopy(module).cpu().half().eval()
+
+
+def export(run: Run, folder: Path) -> None:
+    net, words = unet.load(run)
+    write(run, net, words, folder)
+    sizes = {p.relative_to(folder): p.stat().st_size for p in folder.rglob("*.safetensors")}
+    run.say("export: " + ", ".join(f"{p} {n / 1e6:.2f} MB" for p, n in sizes.items()))
+
+
+def adopt(run: Run, folder: Path) -> None:
+    """Makes a fresh run continue from an exported folder: autoencoder, tokenizer and vocabulary
+    stay as they are, the UNet and the caption encoder start from its weights, the optimisers start
+    anew.
+    """
+    pipeline = StableDiffusionPipeline.from_pretrained(
+        folder, safety_checker=None, dtype=torch.float32
+    )
+    run.save(autoencoder.FILE, pipeline.vae.state_dict())
+    run.save(text.FILE, pipeline.text_encoder.state_dict())
+    run.save(unet.START, pipeline.unet.state_dict())
+    shutil.copytree(Path(folder) / "tokenizer", run.path(tokenizer.FOLDER), dirs_exist_ok=True)

@@ -1,0 +1,88 @@
+"""Claims about the networks and about what makes training resumable."""
+
+import math
+import time
+from datetime import datetime, timedelta
+
+import pytest
+import torch
+
+from pochade_training import autoencoder, optim, reader, text, unet
+from pochade_training.runs import Deadline, Run
+
+
+def test_the_autoencoder_makes_latents_an_eighth_as_wide():
+    net = autoencoder.build()
+    latents = autoencoder.encode(net, torch.rand(2, 3, 64, 64))
+    assert latents.shape == (2, 4, 8, 8)
+    assert autoencoder.decode(net, latents).shape == (2, 3, 64, 64)
+
+
+def test_normalising_gives_every_latent_channel_mean_0_and_deviation_1():
+    torch.manual_seed(0)
+    net, pictures = autoencoder.build(), torch.randint(256, (40, 3, 64, 64)).byte()
+    autoencoder.normalise(net, pictures)
+    latents = autoencoder.encode(net, pictures.float() / 255)
+    inner = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
+    assert torch.allclose(inner[0], torch.zeros(4), atol=1e-3)
+    assert torch.allclose(inner[1], torch.ones(4), atol=1e-3)
+
+
+def test_an_untrained_denoiser_predicts_nothing_so_its_loss_is_one():
+    torch.manual_seed(0)
+    model = unet.Denoiser(unet.build(), text.build(600))
+    clean, noise = torch.randn(2, 64, 4, 16, 16).unbind(0)
+    ids = torch.randint(600, (64, 32))
+    loss = model.loss(clean, noise, torch.randint(1000, (64,)), ids).mean().item()
+    assert loss == pytest.approx(1, abs=0.05)
+
+
+def test_the_last_timestep_carries_no_signal():
+    table = unet.scheduler().alphas_cumprod
+    assert table[-1] == 0
+    assert (table.diff() < 0).all()
+
+
+def test_newton_schulz_gives_singular_values_near_one():
+    torch.manual_seed(0)
+    for shape in ((48, 432), (300, 64)):
+        values = torch.linalg.svdvals(optim.orthogonal(torch.randn(shape)))
+        assert values.min() > 0.5 and values.max() < 1.5
+
+
+def test_the_average_follows_closely_at_first():
+    module, averaged = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+    module.weight.data.fill_(1.0)
+    averaged.weight.data.fill_(0.0)
+    average = optim.Average(0.99, 0.2)
+    for _ in range(20):
+        average.update(averaged, module)
+    assert averaged.weight.item() > 0.9
+
+
+def test_a_pause_in_the_tail_does_not_skip_the_decay(monkeypatch):
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    deadline = Deadline(datetime.now() + timedelta(seconds=1000), tail=0.5)
+    levels = []
+    for second in range(0, 1000, 2):
+        if second < 700 or second > 800:  # paused in between
+            now = deadline.end - 1000 + second
+            levels.append(deadline.factor())
+    steps = [a - b for a, b in zip(levels, levels[1:])]
+    assert max(steps) < 0.02
+    assert levels[-1] < 0.02
+
+
+def test_a_frechet_distance_is_zero_to_itself_and_grows_with_the_mean():
+    torch.manual_seed(0)
+    a = torch.randn(500, 128, dtype=torch.float64)
+    assert math.isclose(reader.frechet(a, a), 0, abs_tol=1e-6)
+    assert math.isclose(reader.frechet(a, a + 1), 128, rel_tol=1e-6)
+
+
+def test_a_saved_file_is_whole_or_not_there(tmp_path):
+    run = Run(tmp_path, "cpu", 1)
+    run.save("x.pt", dict(value=torch.ones(3)))
+    assert torch.equal(run.load("x.pt")["value"], torch.ones(3))
+    assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]
