@@ -57,4 +57,4 @@ fn the_default_model_paints_the_same_bytes_everywhere() {
 }
 
 const TINY: &str = "82262d005526691109cae7357a3edb647261e5bf7eda5d33a5f4c90107e3f76a";
-const DEFAULT: &str = "";
+const DEFAULT: &str = "46d97de54ab4e8baa6498ae95548ceb51199dada1ea6a0f66ab3cb8ccb656d69";

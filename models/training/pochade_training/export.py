@@ -3,6 +3,7 @@
 """
 
 import copy
+import json
 import shutil
 from pathlib import Path
 
@@ -29,6 +30,7 @@ def write(run: Run, net: nn.Module, words: nn.Module, folder: Path) -> None:
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(draft)
+    _advise(draft / "scheduler" / "scheduler_config.json")
     shutil.rmtree(draft / "tokenizer")
     shutil.copytree(run.path(tokenizer.FOLDER), draft / "tokenizer")
     for source in sorted(p for p in draft.rglob("*") if p.is_file()):
@@ -37,6 +39,13 @@ def write(run: Run, net: nn.Module, words: nn.Module, folder: Path) -> None:
         source.replace(target)
         target.chmod(0o644)
     shutil.rmtree(draft)
+
+
+def _advise(scheduler: Path) -> None:
+    """Says what suits the model, in a field that diffusers ignores."""
+    config = json.loads(scheduler.read_text())
+    config["_pochade"] = dict(guidance=3.0, steps=20)
+    scheduler.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _half(module: nn.Module) -> nn.Module:
