@@ -59,7 +59,7 @@ def readable(attributes: Tensor) -> Tensor:
     return torch.stack([*seen, first < NO_COLOUR, (second < NO_COLOUR) & colourful], 1)
 
 
-def train(run: Run, minutes: float, shards: int = 6) -> Reader:
+def train(run: Run, minutes: float, shards: int = 8) -> Reader:
     torch.manual_seed(2)
     stored = [run.load(shard_name(i)) for i in range(shards)]
     small = [shrink(part.float() / 255).half() for s in stored for part in s["pictures"].split(256)]
