@@ -121,3 +121,49 @@ pub(crate) unsafe fn pointwise<S: Simd>(function: Pointwise, x: S) -> S {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::portable::Portable;
+    use crate::weights::LANES;
+
+    /// The largest error of `f` against `truth` at many points of `-limit..limit`.
+    fn worst(
+        limit: f32,
+        f: unsafe fn(Portable) -> Portable,
+        error: impl Fn(f64, f64) -> f64,
+    ) -> f64 {
+        const POINTS: usize = 20_000;
+        let mut worst = 0.0_f64;
+        for i in 0..POINTS {
+            let x = (i as f32 / POINTS as f32 * 2.0 - 1.0) * limit;
+            // SAFETY: plain Rust needs no instructions; the array holds sixteen values.
+            let y = unsafe { f(Portable::load([x; LANES].as_ptr())).lanes()[0] };
+            worst = worst.max(error(f64::from(x), f64::from(y)));
+        }
+        worst
+    }
+
+    #[test]
+    fn exponential_and_tangent_are_as_exact_as_they_say() {
+        let relative = worst(87.0, exp, |x, y| (y / x.exp() - 1.0).abs());
+        assert!(relative < 2e-7, "exp: {relative:.2e}");
+        let absolute = worst(20.0, tanh, |x, y| (y - x.tanh()).abs());
+        assert!(absolute < 3e-7, "tanh: {absolute:.2e}");
+    }
+
+    #[test]
+    fn the_error_function_is_as_exact_as_it_says() {
+        let absolute = worst(2.5, erf, |x, y| {
+            // The Taylor series, which converges fast enough this near to zero.
+            let (mut term, mut sum) = (x, x);
+            for n in 1..80 {
+                term *= -x * x / f64::from(n);
+                sum += term / f64::from(2 * n + 1);
+            }
+            (y - sum * 2.0 / std::f64::consts::PI.sqrt()).abs()
+        });
+        assert!(absolute < 5e-7, "erf: {absolute:.2e}");
+    }
+}
