@@ -21,6 +21,9 @@ pub(crate) struct Aligned<T> {
 pub(crate) trait Plain: Copy {}
 impl Plain for f32 {}
 impl Plain for u16 {}
+impl Plain for u8 {}
+impl Plain for i8 {}
+impl Plain for i32 {}
 
 impl<T: Plain> Aligned<T> {
     /// `len` zeros.

@@ -1,18 +1,22 @@
 //! From a graph to a list of steps: views disappear, pointwise work joins the operation before it.
 //!
 //! A convolution or linear layer takes along what follows it while no one else reads its result: a
-//! vector per batch element (the time embedding), a pointwise function, a residual sum. A group
+//! vector per batch element (the time embedding), a pointwise function or (in integers) GEGLU, a
+//! residual sum. A group
 //! norm takes along a SiLU. Fusing changes no bit: the same operations happen in the same order on
 //! each value, only without a trip through memory.
 
+use crate::activations::Format;
 use crate::graph::{Epilogue, Graph, Node, Op, Pointwise, Rate, Value};
 use crate::tensor::Shape;
+use crate::weights::LANES;
 
 /// A value as a step reads it: the node that produces it, seen under a shape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operand {
     pub value: Value,
     pub shape: Shape,
+    pub format: Format,
 }
 
 /// A node that is computed, with views resolved.
@@ -23,6 +27,7 @@ pub(crate) struct Fused {
     pub op: Op,
     pub inputs: Vec<Operand>,
     pub shape: Shape,
+    pub format: Format,
     pub rate: Rate,
 }
 
@@ -78,11 +83,16 @@ impl<'a> Fuser<'a> {
             _ => self.rate(&inputs),
         };
         let op = node.op.clone();
-        self.steps[value.index()] = Some(Fused { value, op, inputs, shape: node.shape, rate });
+        self.steps[value.index()] =
+            Some(Fused { value, op, inputs, shape: node.shape, format: Format::F32, rate });
     }
 
     fn operand(&self, value: Value) -> Operand {
-        Operand { value: resolve(self.graph, value), shape: self.graph.shape(value) }
+        Operand {
+            value: resolve(self.graph, value),
+            shape: self.graph.shape(value),
+            format: Format::F32,
+        }
     }
 
     /// The slowest rate at which all of `inputs` are known.
@@ -96,6 +106,7 @@ impl<'a> Fuser<'a> {
         let (from, extra, change): (usize, Option<Value>, Change) = match node.op {
             Op::Pointwise(_) => (0, None, take_pointwise),
             Op::AddVector => (0, Some(node.inputs[1]), take_vector),
+            Op::Geglu => (0, None, take_geglu),
             Op::Add => {
                 let from = self.later_product(node)?;
                 (from, Some(node.inputs[1 - from]), take_residual)
@@ -114,6 +125,7 @@ impl<'a> Fuser<'a> {
         fused.inputs.extend(extra.map(|e| self.operand(e)));
         fused.rate = self.rate(&fused.inputs);
         fused.value = value;
+        fused.shape = fused.shape.with_channels(node.shape.c);
         // A product keeps its own view of positions per batch element: the vector is spread by it.
         Some(fused)
     }
@@ -143,7 +155,10 @@ impl<'a> Fuser<'a> {
 fn take_pointwise(op: &mut Op, node: &Node) -> bool {
     let Op::Pointwise(function) = node.op else { return false };
     match op {
-        Op::Conv { epilogue: Epilogue { pointwise: slot @ None, residual: false, .. }, .. } => {
+        Op::Conv {
+            epilogue: Epilogue { pointwise: slot @ None, gated: false, residual: false, .. },
+            ..
+        } => {
             *slot = Some(function);
             true
         }
@@ -159,6 +174,21 @@ fn take_vector(op: &mut Op, _: &Node) -> bool {
     match op {
         Op::Conv { epilogue, .. } if *epilogue == Epilogue::default() => {
             epilogue.vector = true;
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Values and gates of one column must meet in one tile: whole panels of each.
+fn take_geglu(op: &mut Op, _: &Node) -> bool {
+    match op {
+        Op::Conv { filter, epilogue, .. }
+            if filter.is_integer()
+                && filter.outputs().is_multiple_of(2 * LANES)
+                && *epilogue == Epilogue::default() =>
+        {
+            epilogue.gated = true;
             true
         }
         _ => false,

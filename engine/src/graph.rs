@@ -163,6 +163,8 @@ pub(crate) enum Op {
     NearestCode {
         codebook: Arc<Codebook>,
     },
+    /// To int8; the planner's, no graph has it.
+    Quantise,
     /// The same values under another shape.
     View,
 }
@@ -174,6 +176,8 @@ pub(crate) struct Epilogue {
     pub vector: bool,
     /// A pointwise function.
     pub pointwise: Option<Pointwise>,
+    /// The first half of the columns times GELU of the second. Integer products only.
+    pub gated: bool,
     /// Add the last input, of the output's shape.
     pub residual: bool,
 }

@@ -15,15 +15,20 @@ pub enum Isa {
     Portable,
     /// AVX2 with fused multiply-add and half-precision conversion.
     Avx2,
+    /// AVX2 with AVX-VNNI.
+    AvxVnni,
     /// AVX-512 (F and DQ).
     Avx512,
+    /// AVX-512 with VNNI.
+    Avx512Vnni,
     /// Advanced SIMD of every 64-bit Arm.
     Neon,
 }
 
 impl Isa {
     /// All, best first.
-    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
+    pub const ALL: [Self; 6] =
+        [Self::Avx512Vnni, Self::AvxVnni, Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
 
     /// Those that this machine has, best first.
     pub fn available() -> impl Iterator<Item = Self> {
@@ -54,9 +59,17 @@ impl Isa {
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => crate::simd::avx2::is_available().then_some(&kernels::avx2::KERNELS),
             #[cfg(target_arch = "x86_64")]
+            Self::AvxVnni => (crate::simd::avx2::is_available()
+                && kernels::int::avxvnni::is_available())
+            .then_some(&kernels::AVX_VNNI),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
                 crate::simd::avx512::is_available().then_some(&kernels::avx512::KERNELS)
             }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => (crate::simd::avx512::is_available()
+                && kernels::int::avx512vnni::is_available())
+            .then_some(&kernels::AVX512_VNNI),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => crate::simd::neon::is_available().then_some(&kernels::neon::KERNELS),
             #[allow(unreachable_patterns, reason = "which arms exist depends on the architecture")]
@@ -68,7 +81,9 @@ impl Isa {
         match self {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
+            Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
+            Self::Avx512Vnni => "avx512vnni",
             Self::Neon => "neon",
         }
     }
@@ -102,7 +117,10 @@ impl fmt::Display for IsaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(name) => {
-                write!(f, "{ISA_VARIABLE}={name}: choose one of portable, avx2, avx512, neon")
+                write!(
+                    f,
+                    "{ISA_VARIABLE}={name}: choose one of portable, avx2, avxvnni, avx512, avx512vnni, neon"
+                )
             }
             Self::Missing(isa) => {
                 write!(f, "{ISA_VARIABLE}={isa}: this machine does not have it; unset the variable")

@@ -4,12 +4,15 @@
 //! intermediate a place in one arena, so that the memory is known before the first multiplication.
 //! A [`Session`] owns that arena and replays the plan.
 
+mod activations;
 mod aligned;
 mod arena;
 mod fuse;
 pub mod graph;
+mod int_weights;
 mod isa;
 mod kernels;
+mod lower;
 pub mod mapped;
 mod ops;
 mod plan;
@@ -20,6 +23,7 @@ pub mod tensor;
 pub mod weights;
 
 pub use graph::{ConvSpec, Graph, GraphError, Mask, Padding, Pointwise, Rate, Value};
+pub use int_weights::Encoding;
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use mapped::MappedFile;
 pub use plan::Plan;

@@ -2,17 +2,27 @@
 
 use std::collections::HashMap;
 
+use crate::activations::Format;
 use crate::arena::{self, Span};
 use crate::fuse::{self, Fused, Operand};
 use crate::graph::{Graph, GraphError, Op, Rate, Value};
+use crate::lower;
 use crate::ops;
 use crate::tensor::Shape;
 
-/// Where a value lies: an offset in f32 into the arena, and its shape.
+/// Where a value lies: an offset in f32 into the arena, its shape, and how it is stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
     pub offset: usize,
     pub shape: Shape,
+    pub format: Format,
+}
+
+impl Slot {
+    /// Length in f32.
+    pub fn len(&self) -> usize {
+        self.format.len(self.shape)
+    }
 }
 
 /// One operation with everything it touches.
@@ -51,7 +61,8 @@ impl Plan {
         if let Some(error) = &graph.broken {
             return Err(error.clone());
         }
-        let mut steps = fuse::fuse(graph);
+        let outputs: Vec<_> = graph.outputs.iter().map(|o| fuse::resolve(graph, *o)).collect();
+        let mut steps = lower::lower(fuse::fuse(graph), &outputs, graph.nodes.len() as u32);
         // A stable sort keeps every step behind its inputs: rates never fall along an edge.
         steps.sort_by_key(|s| s.rate);
         Ok(Layout::of(graph, &steps).into_plan(graph, steps))
@@ -95,7 +106,7 @@ impl Layout {
                 _ => at,
             };
             layout.index.insert(step.value, layout.spans.len());
-            layout.spans.push(Span { len: step.shape.len(), first, last: at });
+            layout.spans.push(Span { len: step.format.len(step.shape), first, last: at });
             layout.scratch.push(layout.spans.len());
             layout.spans.push(Span { len: ops::scratch(step), first: at, last: at });
             for input in &step.inputs {
@@ -121,8 +132,12 @@ impl Layout {
 
     fn into_plan(self, graph: &Graph, steps: Vec<Fused>) -> Plan {
         let (offsets, arena) = arena::place(&self.spans);
-        let slot = |o: &Operand| Slot { offset: offsets[self.index[&o.value]], shape: o.shape };
-        let own = |value: Value, shape| slot(&Operand { value, shape });
+        let slot = |o: &Operand| Slot {
+            offset: offsets[self.index[&o.value]],
+            shape: o.shape,
+            format: o.format,
+        };
+        let own = |value: Value, shape, format| slot(&Operand { value, shape, format });
         let mut plan = Plan {
             setup: Vec::new(),
             run: Vec::new(),
@@ -133,7 +148,7 @@ impl Layout {
             weights: steps.iter().map(|s| ops::weight_bytes(&s.op)).sum(),
         };
         for (at, step) in steps.into_iter().enumerate() {
-            let out = own(step.value, step.shape);
+            let out = own(step.value, step.shape, step.format);
             if let Op::Input { rate } = step.op {
                 plan.inputs.insert(step.value, (rate, out));
                 continue;
@@ -145,7 +160,8 @@ impl Layout {
             list.push(Step { op: step.op, inputs, out, scratch });
         }
         for &output in &graph.outputs {
-            plan.outputs.insert(output, own(fuse::resolve(graph, output), graph.shape(output)));
+            let slot = own(fuse::resolve(graph, output), graph.shape(output), Format::F32);
+            plan.outputs.insert(output, slot);
         }
         plan
     }

@@ -104,7 +104,7 @@ impl Session {
         let declared = self.plan.inputs.values().filter(|(r, _)| *r == rate).count();
         assert_eq!(declared, inputs.len(), "the graph declares {declared} inputs of {rate:?}");
         for (value, data) in inputs {
-            let (declared, Slot { offset, shape }) = self.plan.inputs[value];
+            let (declared, Slot { offset, shape, .. }) = self.plan.inputs[value];
             assert_eq!(declared, rate, "an input was given to the wrong call");
             assert_eq!(shape.len(), data.len(), "an input of shape {shape}");
             self.arena[offset..offset + data.len()].copy_from_slice(data);
@@ -132,20 +132,27 @@ impl Session {
 unsafe fn operands<'a>(arena: *mut f32, step: &Step) -> ops::Operands<'a> {
     // SAFETY: the caller's contract.
     let slice = |slot: &Slot| unsafe {
-        std::slice::from_raw_parts(arena.add(slot.offset).cast_const(), slot.shape.len())
+        std::slice::from_raw_parts(arena.add(slot.offset).cast_const(), slot.len())
     };
     let mut inputs = [ops::Operand::EMPTY; ops::MAX_INPUTS];
     for (operand, slot) in inputs.iter_mut().zip(&step.inputs) {
-        *operand = ops::Operand { data: slice(slot), shape: slot.shape };
+        *operand = ops::Operand { data: slice(slot), shape: slot.shape, format: slot.format };
     }
     // SAFETY: the caller's contract.
     let (out, scratch) = unsafe {
         (
-            std::slice::from_raw_parts_mut(arena.add(step.out.offset), step.out.shape.len()),
+            std::slice::from_raw_parts_mut(arena.add(step.out.offset), step.out.len()),
             std::slice::from_raw_parts_mut(arena.add(step.scratch.0), step.scratch.1),
         )
     };
-    ops::Operands { inputs, count: step.inputs.len(), out, shape: step.out.shape, scratch }
+    ops::Operands {
+        inputs,
+        count: step.inputs.len(),
+        out,
+        shape: step.out.shape,
+        format: step.out.format,
+        scratch,
+    }
 }
 
 impl fmt::Debug for Session {

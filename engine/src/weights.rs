@@ -11,6 +11,7 @@
 use std::fmt;
 
 use crate::aligned::Aligned;
+use crate::int_weights::{Encoding, IntPanels, PanelShape};
 use crate::tensor::{DType, TensorView};
 
 /// Outputs per panel, on every instruction set.
@@ -35,11 +36,30 @@ fn expect_shape(what: &str, found: &[usize], want: &[usize]) -> Result<(), Weigh
     Err(WeightError(format!("{what} has shape {found:?} where {want:?} is needed")))
 }
 
+/// A matrix or filter as `[out, in, kh, kw]`.
+fn extent(weight: &TensorView<'_>) -> Result<[usize; 4], WeightError> {
+    match *weight.shape() {
+        [n, k] => Ok([n, k, 1, 1]),
+        [n, c, kh, kw] => Ok([n, c, kh, kw]),
+        _ => Err(WeightError(format!("a filter is needed, not {:?}", weight.shape()))),
+    }
+}
+
+/// A bias `[n]`, padded with zeros to whole panels.
+fn pad_bias(bias: Option<&TensorView<'_>>, n: usize) -> Result<Option<Vec<f32>>, WeightError> {
+    let Some(bias) = bias else { return Ok(None) };
+    expect_shape("the bias", bias.shape(), &[n])?;
+    let mut values = bias.to_f32();
+    values.resize(n.next_multiple_of(LANES), 0.0);
+    Ok(Some(values))
+}
+
 /// The panels of a filter, in the encoding they are kept in.
 #[derive(Clone, Debug)]
 pub(crate) enum Panels {
     F32(Aligned<f32>),
     F16(Aligned<u16>),
+    Int(IntPanels),
 }
 
 /// A convolution's or linear layer's weights and bias.
@@ -86,40 +106,56 @@ impl Filter {
         }
     }
 
+    /// Rounds a matrix `[n, k]` or a filter `[out, in, kh, kw]` to integers, each weight to the
+    /// nearest. Bias `[out]` stays in f32.
+    ///
+    /// # Errors
+    /// When the shapes are not these.
+    pub fn rounded(
+        weight: &TensorView<'_>,
+        bias: Option<&TensorView<'_>>,
+        encoding: Encoding,
+    ) -> Result<Self, WeightError> {
+        let [n, c, kh, kw] = extent(weight)?;
+        let row = c * kh * kw;
+        let shape = PanelShape { outputs: n, taps: kh * kw, channels: c };
+        let read = |o: usize, out: &mut [f32]| weight.read_f32(o * row, out);
+        let panels = Panels::Int(IntPanels::round(encoding, shape, &read));
+        Ok(Self { panels, bias: pad_bias(bias, n)?, outputs: n, channels: c, kernel: (kh, kw) })
+    }
+
     fn pack(
         weight: &TensorView<'_>,
         [n, c, kh, kw]: [usize; 4],
         bias: Option<&TensorView<'_>>,
     ) -> Result<Self, WeightError> {
         let taps = kh * kw;
-        let bias = match bias {
-            None => None,
-            Some(bias) => {
-                expect_shape("the bias", bias.shape(), &[n])?;
-                let mut values = bias.to_f32();
-                values.resize(n.next_multiple_of(LANES), 0.0);
-                Some(values)
-            }
-        };
+        let bias = pad_bias(bias, n)?;
         let len = n.next_multiple_of(LANES) * taps * c;
-        let mut panels = match weight.dtype() {
-            DType::F16 => Panels::F16(Aligned::zeros(len)),
-            DType::F32 | DType::BF16 => Panels::F32(Aligned::zeros(len)),
-        };
         let mut row = vec![0.0; c * taps];
-        for o in 0..n {
-            weight.read_f32(o * c * taps, &mut row);
-            let base = (o / LANES) * taps * c * LANES + o % LANES;
-            for (ic, per_tap) in row.chunks_exact(taps).enumerate() {
-                for (tap, &value) in per_tap.iter().enumerate() {
-                    let at = base + (tap * c + ic) * LANES;
-                    match &mut panels {
-                        Panels::F32(p) => p[at] = value,
-                        Panels::F16(p) => p[at] = half::f16::from_f32(value).to_bits(),
+        let mut each = |put: &mut dyn FnMut(usize, f32)| {
+            for o in 0..n {
+                weight.read_f32(o * c * taps, &mut row);
+                let base = (o / LANES) * taps * c * LANES + o % LANES;
+                for (ic, per_tap) in row.chunks_exact(taps).enumerate() {
+                    for (tap, &value) in per_tap.iter().enumerate() {
+                        put(base + (tap * c + ic) * LANES, value);
                     }
                 }
             }
-        }
+        };
+        let panels = match weight.dtype() {
+            DType::F16 => {
+                let mut panels = Aligned::zeros(len);
+                each(&mut |at, value| panels[at] = half::f16::from_f32(value).to_bits());
+                Panels::F16(panels)
+            }
+            DType::F32 | DType::BF16 => {
+                let mut panels = Aligned::zeros(len);
+                each(&mut |at, value| panels[at] = value);
+                Panels::F32(panels)
+            }
+        };
         Ok(Self { panels, bias, outputs: n, channels: c, kernel: (kh, kw) })
     }
 
@@ -128,11 +164,8 @@ impl Filter {
     /// # Errors
     /// When `weight` is neither a matrix nor a filter.
     pub fn hollow(weight: &TensorView<'_>, bias: bool) -> Result<Self, WeightError> {
-        let (outputs, channels, kernel) = match *weight.shape() {
-            [n, k] => (n, k, (1, 1)),
-            [n, c, kh, kw] => (n, c, (kh, kw)),
-            _ => return Err(WeightError(format!("a filter is needed, not {:?}", weight.shape()))),
-        };
+        let [outputs, channels, kh, kw] = extent(weight)?;
+        let kernel = (kh, kw);
         let panels = match weight.dtype() {
             DType::F16 => Panels::F16(Aligned::zeros(0)),
             DType::F32 | DType::BF16 => Panels::F32(Aligned::zeros(0)),
@@ -163,11 +196,26 @@ impl Filter {
     /// Bytes held by panels and bias.
     pub fn bytes(&self) -> usize {
         let lanes = self.outputs.next_multiple_of(LANES);
-        let value = match &self.panels {
-            Panels::F32(_) => 4,
-            Panels::F16(_) => 2,
+        let values = match &self.panels {
+            Panels::F32(_) => lanes * self.depth() * 4,
+            Panels::F16(_) => lanes * self.depth() * 2,
+            Panels::Int(panels) => panels.bytes(),
         };
-        lanes * (self.depth() * value + if self.bias.is_some() { 4 } else { 0 })
+        values + if self.bias.is_some() { lanes * 4 } else { 0 }
+    }
+
+    /// The numbers that integer weights stand for, in the order of the tensor they were rounded
+    /// from; `None` for weights in floating point.
+    pub fn rounded_values(&self) -> Option<Vec<f32>> {
+        match &self.panels {
+            Panels::Int(panels) => Some(panels.to_f32()),
+            Panels::F32(_) | Panels::F16(_) => None,
+        }
+    }
+
+    /// Whether products with this filter are computed in integers.
+    pub fn is_integer(&self) -> bool {
+        matches!(self.panels, Panels::Int(_))
     }
 }
 

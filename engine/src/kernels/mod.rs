@@ -1,16 +1,19 @@
 //! The kernels of one instruction set, behind one table that is chosen once at start.
 //!
 //! The contract is the same for all: the generic code of [`tile`], [`rows`] and [`math`] over
-//! sixteen lanes, compiled once per instruction set. Kernels for other number formats (int8, int4)
-//! get entries of their own here.
+//! sixteen lanes, compiled once per instruction set. Products of integers have a tile per instruction
+//! set, in [`int`].
 
+pub(crate) mod int;
 pub(crate) mod math;
 pub(crate) mod rows;
 pub(crate) mod tile;
 
 use crate::graph::Pointwise;
 use crate::simd::Simd;
-use rows::{Finish, LayerNorm, ScaleShift, SoftmaxRow};
+use crate::weights::LANES;
+use int::{IntKernels, IntTile};
+use rows::{Finish, IntFinish, LayerNorm, Quantise, ScaleShift, SoftmaxRow};
 use tile::Tile;
 
 /// Function pointers of one instruction set. Only [`crate::isa`] hands one out, after it has seen
@@ -21,7 +24,14 @@ pub(crate) struct Kernels {
     pub tile_rows: usize,
     /// Panels of the register tile.
     pub tile_panels: usize,
+    /// Products of integers.
+    pub int: &'static IntKernels,
     tile: unsafe fn(&Tile),
+    int_finish: unsafe fn(&IntFinish<'_>),
+    decode_int4: unsafe fn(&[u8], &[i8; LANES], &mut [i8]),
+    magnitude: unsafe fn(&[f32]) -> f32,
+    quantise: unsafe fn(Quantise, &[f32], &mut [u8]),
+    extremes: unsafe fn(&[f32], &mut [f32], &mut [f32]),
     finish: unsafe fn(&Finish<'_>, &mut [f32]),
     widen: unsafe fn(&[u16], &mut [f32]),
     pointwise: unsafe fn(Pointwise, &[f32], &mut [f32]),
@@ -38,16 +48,24 @@ pub(crate) struct Kernels {
 
 /// Compiles the generic kernels for one instruction set into `$module::KERNELS`.
 macro_rules! stamp {
-    ($module:ident, $simd:ty $(, $features:literal)?) => {
+    ($module:ident, $simd:ty, $int:expr $(, $features:literal)?) => {
         pub(crate) mod $module {
             use super::*;
 
             type S = $simd;
 
-            pub(crate) static KERNELS: Kernels = Kernels {
+            pub(crate) static KERNELS: Kernels = TABLE;
+
+            pub(crate) const TABLE: Kernels = Kernels {
                 tile_rows: <S as Simd>::TILE_ROWS,
                 tile_panels: <S as Simd>::TILE_PANELS,
+                int: &$int,
                 tile,
+                int_finish,
+                decode_int4,
+                magnitude,
+                quantise,
+                extremes,
                 finish,
                 widen,
                 pointwise,
@@ -66,6 +84,35 @@ macro_rules! stamp {
             unsafe fn tile(t: &Tile) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
                 unsafe { super::tile::tile::<S>(t) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn int_finish(f: &IntFinish<'_>) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::int_finish::<S>(f) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn decode_int4(pairs: &[u8], multipliers: &[i8; LANES], out: &mut [i8]) {
+                super::int::decode_int4(pairs, multipliers, out);
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn magnitude(x: &[f32]) -> f32 {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::magnitude::<S>(x) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn quantise(q: Quantise, x: &[f32], y: &mut [u8]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::quantise::<S>(q, x, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn extremes(x: &[f32], low: &mut [f32], high: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::extremes::<S>(x, low, high) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -143,13 +190,21 @@ macro_rules! stamp {
     };
 }
 
-stamp!(portable, crate::simd::portable::Portable);
+stamp!(portable, crate::simd::portable::Portable, int::portable::KERNELS);
 #[cfg(target_arch = "x86_64")]
-stamp!(avx2, crate::simd::avx2::Avx2, "avx2,fma,f16c");
+stamp!(avx2, crate::simd::avx2::Avx2, int::avx2::KERNELS, "avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]
-stamp!(avx512, crate::simd::avx512::Avx512, "avx512f,avx512dq");
+stamp!(avx512, crate::simd::avx512::Avx512, int::avx2::KERNELS, "avx512f,avx512dq");
 #[cfg(target_arch = "aarch64")]
-stamp!(neon, crate::simd::neon::Neon, "neon");
+stamp!(neon, crate::simd::neon::Neon, int::portable::KERNELS, "neon");
+
+/// AVX2 with VNNI on 256 bits.
+#[cfg(target_arch = "x86_64")]
+pub(crate) static AVX_VNNI: Kernels = Kernels { int: &int::avxvnni::KERNELS, ..avx2::TABLE };
+/// AVX-512 with VNNI.
+#[cfg(target_arch = "x86_64")]
+pub(crate) static AVX512_VNNI: Kernels =
+    Kernels { int: &int::avx512vnni::KERNELS, ..avx512::TABLE };
 
 /// The kernels as safe functions over slices: lengths are checked, and the table's existence proves
 /// the instructions.
@@ -164,6 +219,55 @@ impl Kernels {
         unsafe { (self.tile)(t) }
     }
 
+    /// Computes a tile of integer sums.
+    ///
+    /// # Safety
+    /// The tile's pointers must be valid for what its fields say, its size within that of
+    /// [`Kernels::int`].
+    pub unsafe fn int_tile(&self, t: &IntTile) {
+        // SAFETY: the caller's contract; the table was handed out for this machine.
+        unsafe { (self.int.tile)(t) }
+    }
+
+    /// Turns a tile of integer sums into values.
+    ///
+    /// # Safety
+    /// Slices and pointers must hold what the fields of `f` say.
+    pub unsafe fn int_finish(&self, f: &IntFinish<'_>) {
+        // SAFETY: the caller's contract; the table was handed out for this machine.
+        unsafe { (self.int_finish)(f) }
+    }
+
+    /// Decodes int4 blocks that share multipliers to int8: `pairs: [blocks][128]`, `out:
+    /// [blocks][256]`.
+    pub fn decode_int4(&self, pairs: &[u8], multipliers: &[i8; LANES], out: &mut [i8]) {
+        // SAFETY: the table was handed out for this machine.
+        unsafe { (self.decode_int4)(pairs, multipliers, out) }
+    }
+
+    /// The largest magnitude of `x`; 0 for none.
+    pub fn magnitude(&self, x: &[f32]) -> f32 {
+        // SAFETY: the table was handed out for this machine.
+        unsafe { (self.magnitude)(x) }
+    }
+
+    /// One row of activations as bytes, padded with zeros to the length of `y`.
+    pub fn quantise(&self, inverse: f32, x: &[f32], y: &mut [u8]) {
+        let offset = self.int.offset;
+        let written = x.len().next_multiple_of(LANES);
+        assert!(y.len() >= written);
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.quantise)(Quantise { inverse, offset }, x, y) }
+        y[written..].fill(offset);
+    }
+
+    /// `low = min(low, x)`, `high = max(high, x)`.
+    pub fn extremes(&self, x: &[f32], low: &mut [f32], high: &mut [f32]) {
+        assert!(x.len() == low.len() && x.len() == high.len());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.extremes)(x, low, high) }
+    }
+
     /// Bias, vector, pointwise function and residual of one row.
     pub fn finish(&self, f: &Finish<'_>, y: &mut [f32]) {
         let long_enough = |s: Option<&[f32]>| s.is_none_or(|s| s.len() >= y.len());
@@ -174,7 +278,7 @@ impl Kernels {
 
     /// Decodes whole binary16 panels.
     pub fn widen(&self, x: &[u16], y: &mut [f32]) {
-        assert!(x.len() == y.len() && x.len().is_multiple_of(crate::weights::LANES));
+        assert!(x.len() == y.len() && x.len().is_multiple_of(LANES));
         // SAFETY: lengths checked; the table was handed out for this machine.
         unsafe { (self.widen)(x, y) }
     }

@@ -85,6 +85,174 @@ pub(crate) unsafe fn finish<S: Simd>(f: &Finish<'_>, y: &mut [f32]) {
     }
 }
 
+/// What is done to a finished tile of integer sums.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IntFinish<'a> {
+    /// `[height][panels][16]`.
+    pub sums: &'a [i32],
+    pub panels: usize,
+    /// What one step of each row's activations is worth.
+    pub row_scales: &'a [f32],
+    /// What one step of each column's weights is worth, from the tile's first column on.
+    pub scales: &'a [f32],
+    /// Added next.
+    pub bias: Option<&'a [f32]>,
+    /// Added then.
+    pub vector: Option<&'a [f32]>,
+    /// Applied then.
+    pub pointwise: Option<Pointwise>,
+    /// With two panels, of which the second holds gates: the distance in columns from values to
+    /// gates. The output is the value times GELU of the gate, sixteen columns wide.
+    pub gate: Option<usize>,
+    /// Added last; rows as far apart as the output's.
+    pub residual: Option<*const f32>,
+    pub out: *mut f32,
+    /// Values from one output row to the next.
+    pub stride: usize,
+    /// Columns written.
+    pub width: usize,
+}
+
+impl IntFinish<'_> {
+    /// Sums of row `i`, panel `p`, to values: `sum * row scale * column scale + bias + vector`.
+    ///
+    /// # Safety
+    /// As [`int_finish`].
+    #[inline(always)]
+    unsafe fn value<S: Simd>(&self, i: usize, p: usize, c: &Column<S>) -> S {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let sums = S::load_i32(self.sums.as_ptr().add((i * self.panels + p) * LANES));
+            let scaled = sums.mul(S::splat(self.row_scales[i]));
+            let v = scaled.fma(c.scale, c.bias);
+            c.vector.map_or(v, |vector| v.add(vector))
+        }
+    }
+
+    /// What sixteen columns from `at` on share.
+    ///
+    /// # Safety
+    /// As [`int_finish`].
+    #[inline(always)]
+    unsafe fn column<S: Simd>(&self, at: usize, n: usize) -> Column<S> {
+        // SAFETY: the caller's contract.
+        unsafe {
+            Column {
+                scale: get(self.scales, at, n),
+                bias: self.bias.map_or(S::splat(0.0), |b| get(b, at, n)),
+                vector: self.vector.map(|v| get(v, at, n)),
+            }
+        }
+    }
+}
+
+struct Column<S> {
+    scale: S,
+    bias: S,
+    vector: Option<S>,
+}
+
+/// # Safety
+/// As [`Simd`]; all slices and pointers hold what the fields of `f` say.
+#[inline(always)]
+pub(crate) unsafe fn int_finish<S: Simd>(f: &IntFinish<'_>) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        if let Some(gate) = f.gate {
+            let (value, gate) = (f.column::<S>(0, f.width), f.column::<S>(gate, f.width));
+            return each_row(f, 0, f.width, |i| {
+                f.value(i, 0, &value).mul(math::gelu(f.value(i, 1, &gate)))
+            });
+        }
+        for p in 0..f.panels {
+            let n = LANES.min(f.width - p * LANES);
+            let c = f.column::<S>(p * LANES, n);
+            match f.pointwise {
+                None => each_row(f, p, n, |i| f.value(i, p, &c)),
+                Some(Pointwise::Relu) => {
+                    each_row(f, p, n, |i| math::pointwise(Pointwise::Relu, f.value(i, p, &c)))
+                }
+                Some(g) => each_row(f, p, n, |i| math::pointwise(g, f.value(i, p, &c))),
+            }
+        }
+    }
+}
+
+/// Writes `value(i)` plus the residual to `n` columns of panel `p` in every row `i`.
+///
+/// # Safety
+/// As [`int_finish`].
+#[inline(always)]
+unsafe fn each_row<S: Simd>(f: &IntFinish<'_>, p: usize, n: usize, value: impl Fn(usize) -> S) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        for i in 0..f.row_scales.len() {
+            let at = i * f.stride + p * LANES;
+            let mut v = value(i);
+            if let Some(residual) = f.residual {
+                let r = residual.add(at);
+                v = v.add(if n == LANES { S::load(r) } else { S::load_part(r, n) });
+            }
+            let y = f.out.add(at);
+            if n == LANES { v.store(y) } else { v.store_part(y, n) }
+        }
+    }
+}
+
+/// The largest magnitude of `x`; 0 for none.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn magnitude<S: Simd>(x: &[f32]) -> f32 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let one = S::splat(1.0);
+        let mut largest = S::splat(0.0);
+        lanes!(x.len(), |at, n| largest = get::<S>(x, at, n).copysign(one).max(largest));
+        largest.largest()
+    }
+}
+
+/// Bytes of one row of activations: `y = round(x * inverse)` held at -127 ..= 127, plus `offset`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quantise {
+    /// One over what a step is worth.
+    pub inverse: f32,
+    pub offset: u8,
+}
+
+/// # Safety
+/// As [`Simd`]; `y` is as long as `x`, padded to whole lanes.
+#[inline(always)]
+pub(crate) unsafe fn quantise<S: Simd>(q: Quantise, x: &[f32], y: &mut [u8]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let (inverse, most) = (S::splat(q.inverse), S::splat(127.0));
+        let least = S::splat(-127.0);
+        lanes!(x.len(), |at, n| {
+            let v = get::<S>(x, at, n).mul(inverse).max(least).min(most);
+            v.store_i8(y.as_mut_ptr().add(at), q.offset)
+        });
+    }
+}
+
+/// `low = min(low, x)`, `high = max(high, x)`.
+///
+/// # Safety
+/// As [`Simd`]; all are of one length.
+#[inline(always)]
+pub(crate) unsafe fn extremes<S: Simd>(x: &[f32], low: &mut [f32], high: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(x.len(), |at, n| {
+            let v = get::<S>(x, at, n);
+            put(v.min(get(low, at, n)), low, at, n);
+            put(v.max(get(high, at, n)), high, at, n)
+        });
+    }
+}
+
 /// Widens `x` to `y`.
 ///
 /// # Safety

@@ -36,17 +36,20 @@ pub(super) fn thread_scratch(filter: &Filter) -> usize {
     let decoded = match filter.panels {
         Panels::F32(_) => 0,
         Panels::F16(_) => MAX_PANELS * LANES * SEGMENT,
+        Panels::Int(_) => unreachable!("integer products have their own loops"),
     };
     decoded + filter.channels()
 }
 
-pub(super) fn conv(
-    filter: &Filter,
-    spec: &ConvSpec,
-    epilogue: &Epilogue,
-    o: Operands<'_>,
-    c: &mut Context<'_>,
-) {
+/// A convolution or matrix product.
+pub(super) struct Call<'a> {
+    pub filter: &'a Filter,
+    pub spec: &'a ConvSpec,
+    pub epilogue: &'a Epilogue,
+}
+
+pub(super) fn conv(call: &Call<'_>, o: Operands<'_>, c: &mut Context<'_>) {
+    let &Call { filter, spec, epilogue } = call;
     let residual = epilogue.residual.then(|| o.inputs[o.count - 1].data);
     let product = Product {
         kernels: c.kernels,
@@ -182,6 +185,7 @@ impl Product<'_> {
                 }
                 Block { values: decoded, stride: len }
             }
+            Panels::Int(_) => unreachable!("integer products have their own loops"),
         }
     }
 

@@ -2,8 +2,10 @@
 
 mod attention;
 mod code;
+mod int_matmul;
 mod matmul;
 mod norm;
+mod quantise;
 mod rows;
 mod shape;
 
@@ -11,6 +13,7 @@ pub(crate) use matmul::MAX_TAPS;
 
 use std::sync::Mutex;
 
+use crate::activations::{Format, Rows};
 use crate::aligned::Aligned;
 use crate::fuse::Fused;
 use crate::graph::Op;
@@ -18,6 +21,7 @@ use crate::kernels::Kernels;
 use crate::plan::Step;
 use crate::pool::Pool;
 use crate::tensor::Shape;
+use crate::weights::Panels;
 
 /// Most inputs of one operation: `x`, a vector and a residual, or queries, keys and values.
 pub(crate) const MAX_INPUTS: usize = 3;
@@ -33,13 +37,24 @@ pub(crate) struct Context<'a> {
 /// An input's values and shape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operand<'a> {
+    /// The values, or the buffer that [`Rows`] splits.
     pub data: &'a [f32],
     pub shape: Shape,
+    pub format: Format,
 }
 
 impl Operand<'_> {
     /// No input.
-    pub const EMPTY: Operand<'static> = Operand { data: &[], shape: Shape::vector(0, 0) };
+    pub const EMPTY: Operand<'static> =
+        Operand { data: &[], shape: Shape::vector(0, 0), format: Format::F32 };
+}
+
+/// How int8 values of a shape lie in their buffer; `None` for f32.
+fn int8_rows(shape: Shape, format: Format) -> Option<Rows> {
+    match format {
+        Format::F32 => None,
+        Format::Int8(steps) => Some(Rows { shape, steps }),
+    }
 }
 
 /// Everything that one operation touches.
@@ -49,6 +64,7 @@ pub(crate) struct Operands<'a> {
     pub count: usize,
     pub out: &'a mut [f32],
     pub shape: Shape,
+    pub format: Format,
     /// Shared by all threads; its length is what [`scratch`] said.
     pub scratch: &'a mut [f32],
 }
@@ -58,7 +74,14 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
     let [a, b, _] = o.inputs;
     match op {
         Op::Input { .. } | Op::View => {}
-        Op::Conv { filter, spec, epilogue } => matmul::conv(filter, spec, epilogue, o, c),
+        Op::Conv { filter, spec, epilogue } => {
+            let call = matmul::Call { filter, spec, epilogue };
+            match &filter.panels {
+                Panels::Int(panels) => int_matmul::conv(&call, panels, o, c),
+                Panels::F32(_) | Panels::F16(_) => matmul::conv(&call, o, c),
+            }
+        }
+        Op::Quantise => quantise::quantise(o, c),
         Op::GroupNorm { norm, groups, eps, silu } => {
             norm::group_norm(&norm::Groups { norm, groups: *groups, eps: *eps, silu: *silu }, o, c);
         }
@@ -81,7 +104,8 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
 /// Shared scratch memory of a step, in f32.
 pub(crate) fn scratch(step: &Fused) -> usize {
     match &step.op {
-        Op::GroupNorm { .. } => norm::scratch(step.shape),
+        Op::GroupNorm { .. } => norm::scratch(step.shape, step.format),
+        Op::Quantise => quantise::scratch(step.shape, step.format),
         Op::Attention { heads, .. } => attention::scratch(*heads, step.inputs[1].shape),
         _ => 0,
     }
@@ -90,7 +114,11 @@ pub(crate) fn scratch(step: &Fused) -> usize {
 /// Scratch memory of each thread, in f32.
 pub(crate) fn thread_scratch(step: &Fused) -> usize {
     match &step.op {
-        Op::Conv { filter, .. } => matmul::thread_scratch(filter),
+        Op::Conv { filter, .. } => match &filter.panels {
+            Panels::Int(panels) => int_matmul::thread_scratch(panels),
+            Panels::F32(_) | Panels::F16(_) => matmul::thread_scratch(filter),
+        },
+        Op::LayerNorm { .. } | Op::GroupNorm { .. } => norm::thread_scratch(step.shape),
         Op::Attention { heads, .. } => attention::thread_scratch(*heads, step.shape),
         _ => 0,
     }
@@ -176,5 +204,24 @@ impl SharedMut {
     unsafe fn pointer(&self, at: usize) -> *mut f32 {
         // SAFETY: the caller's contract.
         unsafe { self.0.add(at) }
+    }
+}
+
+/// As [`SharedMut`], of bytes.
+#[derive(Clone, Copy)]
+struct SharedBytes(*mut u8);
+
+// SAFETY: `slice` leaves it to its callers that no two tasks touch the same bytes.
+unsafe impl Send for SharedBytes {}
+// SAFETY: as above.
+unsafe impl Sync for SharedBytes {}
+
+impl SharedBytes {
+    /// # Safety
+    /// The range lies inside the buffer, and no other task uses any of it.
+    #[allow(clippy::mut_from_ref, reason = "the caller vouches that slices are disjoint")]
+    unsafe fn slice<'a>(&self, first: usize, len: usize) -> &'a mut [u8] {
+        // SAFETY: the caller's contract.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(first), len) }
     }
 }

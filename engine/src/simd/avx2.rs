@@ -39,6 +39,23 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    unsafe fn load_i32(p: *const i32) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe { [0, 8].map(|i| _mm256_cvtepi32_ps(_mm256_loadu_si256(p.add(i).cast()))) })
+    }
+    #[inline(always)]
+    unsafe fn store_i8(self, p: *mut u8, offset: u8) {
+        // SAFETY: the trait's contract. Packing works within halves of 128 bits; the permutation
+        // puts the quarters back in order.
+        unsafe {
+            let [a, b] = self.0.map(|v| _mm256_cvtps_epi32(v));
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
+            let (low, high) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+            let bytes = _mm_packs_epi16(low, high);
+            _mm_storeu_si128(p.cast(), _mm_add_epi8(bytes, _mm_set1_epi8(offset.cast_signed())));
+        }
+    }
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the trait's contract.
         unsafe {

@@ -32,6 +32,20 @@ impl Simd for Avx512 {
         Self(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) })
     }
     #[inline(always)]
+    unsafe fn load_i32(p: *const i32) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(p.cast())) })
+    }
+    #[inline(always)]
+    unsafe fn store_i8(self, p: *mut u8, offset: u8) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(self.0));
+            let bytes = _mm_add_epi8(bytes, _mm_set1_epi8(offset.cast_signed()));
+            _mm_storeu_si128(p.cast(), bytes);
+        }
+    }
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the trait's contract.
         unsafe { _mm512_storeu_ps(p, self.0) }

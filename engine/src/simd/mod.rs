@@ -33,8 +33,13 @@ pub(crate) trait Simd: Copy {
     unsafe fn load(p: *const f32) -> Self;
     /// Sixteen binary16 values, widened.
     unsafe fn load_f16(p: *const u16) -> Self;
+    /// Sixteen 32-bit integers, converted (to nearest, ties to even).
+    unsafe fn load_i32(p: *const i32) -> Self;
     /// Writes sixteen values.
     unsafe fn store(self, p: *mut f32);
+    /// Writes sixteen lanes of -127 ..= 127, rounded (ties to even), as bytes, each plus `offset`
+    /// modulo 256.
+    unsafe fn store_i8(self, p: *mut u8, offset: u8);
     /// `self * b + c`, rounded once.
     unsafe fn fma(self, b: Self, c: Self) -> Self;
     unsafe fn add(self, b: Self) -> Self;

@@ -85,6 +85,21 @@ impl Simd for Neon {
         Self(unsafe { [widen(p), widen(p.add(4)), widen(p.add(8)), widen(p.add(12))] })
     }
     #[inline(always)]
+    unsafe fn load_i32(p: *const i32) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe { [0, 4, 8, 12].map(|i| vcvtq_f32_s32(vld1q_s32(p.add(i)))) })
+    }
+    #[inline(always)]
+    unsafe fn store_i8(self, p: *mut u8, offset: u8) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let [a, b, c, d] = self.0.map(|v| vmovn_s32(vcvtnq_s32_f32(v)));
+            let (low, high) = (vmovn_s16(vcombine_s16(a, b)), vmovn_s16(vcombine_s16(c, d)));
+            let bytes = vreinterpretq_u8_s8(vcombine_s8(low, high));
+            vst1q_u8(p, vaddq_u8(bytes, vdupq_n_u8(offset)));
+        }
+    }
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the trait's contract.
         unsafe {

@@ -38,6 +38,17 @@ impl Simd for Portable {
         Self(bits.map(|b| half::f16::from_bits(b).to_f32()))
     }
     #[inline(always)]
+    unsafe fn load_i32(p: *const i32) -> Self {
+        // SAFETY: the caller vouches for sixteen values at `p`.
+        Self(unsafe { p.cast::<[i32; LANES]>().read_unaligned() }.map(|v| v as f32))
+    }
+    #[inline(always)]
+    unsafe fn store_i8(self, p: *mut u8, offset: u8) {
+        let byte = |v: f32| (v.round_ties_even() as i8).cast_unsigned().wrapping_add(offset);
+        // SAFETY: the caller vouches for room for sixteen bytes at `p`.
+        unsafe { p.cast::<[u8; LANES]>().write(self.0.map(byte)) }
+    }
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the caller vouches for room for sixteen values at `p`.
         unsafe { p.cast::<[f32; LANES]>().write_unaligned(self.0) }

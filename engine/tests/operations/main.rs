@@ -3,59 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod everywhere;
+mod integers;
 mod naive;
 
 use std::sync::Arc;
 
+use everywhere::{assert_close, bytes, run_everywhere};
 use naive::{Tensor, random};
 use pochade_engine::{
-    Codebook, ConvSpec, DType, Engine, Filter, Graph, Isa, Mask, Norm, Padding, Plan, Pointwise,
-    Rate, Session, Shape, TensorView, Value,
+    Codebook, ConvSpec, DType, Engine, Filter, Graph, Mask, Norm, Padding, Plan, Pointwise, Rate,
+    Session, Shape, TensorView, Value,
 };
-
-/// Runs a graph of the given inputs on every instruction set and with 1 to 4 threads; all must give
-/// the same bits.
-fn run_everywhere(inputs: &[&Tensor], build: impl Fn(&mut Graph, &[Value]) -> Value) -> Vec<f32> {
-    let mut graph = Graph::new();
-    let values: Vec<_> = inputs.iter().map(|t| graph.input(t.shape, Rate::Run)).collect();
-    let out = build(&mut graph, &values);
-    graph.output(out);
-    let feeds: Vec<_> = values.iter().zip(inputs).map(|(v, t)| (*v, &t.data[..])).collect();
-    let mut first: Option<(Isa, usize, Vec<f32>)> = None;
-    for isa in Isa::available() {
-        for threads in 1..=4 {
-            let mut engine = Engine::with_isa(isa, Some(threads)).unwrap();
-            let mut session = Session::new(&engine, Plan::new(&graph).unwrap());
-            session.setup(&mut engine, &[]);
-            session.run(&mut engine, &feeds);
-            let result = session.output(out).to_vec();
-            match &first {
-                None => first = Some((isa, threads, result)),
-                Some((one, count, bits)) => assert!(
-                    bits.iter().zip(&result).all(|(a, b)| a.to_bits() == b.to_bits()),
-                    "{isa} on {threads} threads differs from {one} on {count}"
-                ),
-            }
-        }
-    }
-    first.unwrap().2
-}
-
-/// Largest difference over largest magnitude.
-fn assert_close(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
-    assert_eq!(got.len(), want.len(), "{what}");
-    let largest = want.iter().fold(1e-30_f64, |m, w| m.max(w.abs()));
-    let worst = got.iter().zip(want).fold(0.0_f64, |m, (g, w)| m.max((f64::from(*g) - w).abs()));
-    assert!(worst / largest <= tolerance, "{what}: relative error {:.2e}", worst / largest);
-}
-
-fn bytes(values: &[f32], dtype: DType) -> Vec<u8> {
-    match dtype {
-        DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-        DType::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
-        DType::BF16 => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
-    }
-}
 
 /// A random filter and the values its encoding really holds.
 fn filter(

@@ -1,0 +1,85 @@
+//! Activations in int8: bytes, and what one step of each row or picture is worth.
+//!
+//! A buffer of activations lies in the arena like any other, counted in f32: first the steps, then
+//! the rows, `[rows][channels padded to 16]` bytes, then one row of zeros, which is what a
+//! convolution's padding reads.
+
+use crate::kernels::int::BLOCK;
+use crate::tensor::Shape;
+
+/// What shares a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Steps {
+    /// The channels of one position. Matrix products.
+    PerRow,
+    /// All positions of a picture, since a convolution's sum runs over several.
+    PerImage,
+}
+
+/// How a value is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    F32,
+    Int8(Steps),
+}
+
+impl Format {
+    /// Length of a value in f32.
+    pub fn len(self, shape: Shape) -> usize {
+        match self {
+            Self::F32 => shape.len(),
+            Self::Int8(steps) => Rows { shape, steps }.len(),
+        }
+    }
+}
+
+/// The parts of a buffer of int8 activations.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows {
+    pub shape: Shape,
+    pub steps: Steps,
+}
+
+impl Rows {
+    /// Bytes from one row to the next.
+    pub fn stride(&self) -> usize {
+        self.shape.c.next_multiple_of(BLOCK)
+    }
+
+    fn step_count(&self) -> usize {
+        let count = match self.steps {
+            Steps::PerRow => self.shape.rows(),
+            Steps::PerImage => self.shape.n,
+        };
+        count.next_multiple_of(BLOCK)
+    }
+
+    fn len(&self) -> usize {
+        self.step_count() + (self.shape.rows() + 1) * self.stride() / size_of::<f32>()
+    }
+
+    /// Steps and bytes of a buffer.
+    pub fn split<'a>(&self, data: &'a [f32]) -> (&'a [f32], &'a [u8]) {
+        let (steps, rows) = data[..self.len()].split_at(self.step_count());
+        // SAFETY: any bytes of an f32 are bytes; the length is that of the same memory.
+        let bytes = unsafe { std::slice::from_raw_parts(rows.as_ptr().cast(), size_of_val(rows)) };
+        (steps, bytes)
+    }
+
+    /// Steps and bytes of a buffer, to be filled.
+    pub fn split_mut<'a>(&self, data: &'a mut [f32]) -> (&'a mut [f32], &'a mut [u8]) {
+        let (steps, rows) = data[..self.len()].split_at_mut(self.step_count());
+        let len = size_of_val(rows);
+        // SAFETY: any bytes are an f32; the length is that of the same memory.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), len) };
+        (steps, bytes)
+    }
+
+    /// Index of the step that row `row` counts in.
+    pub fn step_of(&self, row: usize) -> usize {
+        match self.steps {
+            Steps::PerRow => row,
+            Steps::PerImage => row / self.shape.positions(),
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! The register tile of integer products: int8 activations times int8 weights, exact 32-bit sums.
+//!
+//! `c[i][j] = sum over taps and k of row[tap][i][k] * panel[j / 16][tap][k][j % 16]`. Integers add
+//! up to the same sum in any order, so each instruction set may multiply in whatever order suits it
+//! and all of them give the same bits. What differs between them is kept to three things, which the
+//! table [`IntKernels`] names:
+//!
+//! - the *offset* of stored activations. VNNI multiplies unsigned by signed bytes, so there a byte
+//!   holds the value plus 128, and every sum starts at `-128 * (sum of the output's weights)`;
+//! - the order of the bytes in a block of 16 outputs `o` by 16 depths `k`. At rest it is `[k /
+//!   4][o][k % 4]`, one 32-bit lane per output, as VNNI and SDOT read it; kernels that need another
+//!   get their blocks rearranged in the decode stage;
+//! - the size of the tile.
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avx512vnni;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod avxvnni;
+pub(crate) mod portable;
+
+use crate::weights::LANES;
+
+/// Channels of activations and weights are padded with zeros to a multiple of this many bytes.
+pub(crate) const BLOCK: usize = 16;
+/// Most rows of any tile.
+pub(crate) const MAX_ROWS: usize = 12;
+/// Most panels of any tile.
+pub(crate) const MAX_PANELS: usize = 3;
+
+/// What a tile computes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IntTile {
+    /// Start of the stored activations.
+    pub base: *const u8,
+    /// Where each row starts, in bytes from `base`: `[taps][height]`.
+    pub offsets: *const u32,
+    /// Rows of the tile.
+    pub height: usize,
+    /// Kernel taps.
+    pub taps: usize,
+    /// Bytes per tap, a multiple of [`BLOCK`].
+    pub depth: usize,
+    /// First panel, `[taps][depth / 16]` blocks.
+    pub weights: *const i8,
+    /// Bytes from one panel to the next.
+    pub weight_stride: usize,
+    /// Panels of the tile.
+    pub panels: usize,
+    /// What the sums of the first panel start from; null for zero.
+    pub start: *const i32,
+    /// Values from one panel's starts to the next one's.
+    pub start_stride: usize,
+    /// Sums, `[height]` rows of `[panels][16]`.
+    pub sums: *mut i32,
+    /// Values from one row of sums to the next.
+    pub sum_stride: usize,
+    /// Whether the sums go on from what `sums` holds; `start` is not read then.
+    pub accumulate: bool,
+}
+
+/// The integer kernels of one instruction set. See [`crate::kernels::Kernels`] for what makes
+/// calling them sound.
+#[derive(Debug)]
+pub(crate) struct IntKernels {
+    /// Rows of the register tile.
+    pub rows: usize,
+    /// Panels of the register tile.
+    pub panels: usize,
+    /// What is added to every stored activation, modulo 256.
+    pub offset: u8,
+    /// Brings whole blocks of weights from their order at rest, `[k / 4][o][k % 4]`, into the one
+    /// that `tile` reads, where that is another.
+    pub rearrange: Option<unsafe fn(&mut [i8])>,
+    pub tile: unsafe fn(&IntTile),
+}
+
+/// Picks the instance of constant size, so that all accumulators stay in registers.
+///
+/// `$fixed::<ROWS, PANELS>(t)` for all rows up to the literals given per number of panels.
+macro_rules! sized {
+    ($t:expr, $fixed:ident, $($panels:literal: [$($rows:literal)*]),*) => {
+        match ($t.panels, $t.height) {
+            // SAFETY: the contract of the function that this stands in.
+            $($(($panels, $rows) => unsafe { $fixed::<$rows, $panels>($t) },)*)*
+            (panels, height) => unreachable!("an integer tile of {height} rows, {panels} panels"),
+        }
+    };
+}
+pub(crate) use sized;
+
+/// The sums that a tile's accumulators of row `i`, panel `p` start from, as sixteen values; null
+/// for zeros.
+///
+/// # Safety
+/// The tile's contract; it has row `i` and panel `p`.
+#[inline(always)]
+pub(crate) unsafe fn start(t: &IntTile, i: usize, p: usize) -> *const i32 {
+    // SAFETY: the caller's contract: sums and starts hold sixteen values per panel.
+    unsafe {
+        match t.accumulate {
+            true => t.sums.add(i * t.sum_stride + p * LANES).cast_const(),
+            false if t.start.is_null() => std::ptr::null(),
+            false => t.start.add(p * t.start_stride),
+        }
+    }
+}
+
+/// Decodes int4 blocks that share multipliers (see [`crate::int_weights`]) to int8.
+///
+/// `pairs: [blocks][128]`, `multipliers: [16]`, `out: [blocks][256]`. Compiled for every instruction
+/// set by inlining.
+#[inline(always)]
+pub(crate) fn decode_int4(pairs: &[u8], multipliers: &[i8; LANES], out: &mut [i8]) {
+    const HALF: usize = BLOCK * LANES / 2;
+    let each: [i8; HALF] = std::array::from_fn(|b| multipliers[b / 4 % LANES]);
+    let blocks = pairs.as_chunks::<HALF>().0.iter().zip(out.as_chunks_mut::<{ 2 * HALF }>().0);
+    for (pairs, out) in blocks {
+        for b in 0..HALF {
+            out[b] = ((pairs[b] & 15).cast_signed() - 8) * each[b];
+            out[HALF + b] = ((pairs[b] >> 4).cast_signed() - 8) * each[b];
+        }
+    }
+}

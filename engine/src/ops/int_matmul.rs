@@ -1,0 +1,400 @@
+//! Matrix products and convolutions in integers: the loop nest around the integer tile.
+//!
+//! The same walk as in [`super::matmul`]: a task is a range of output pixels and of panels, no patch
+//! matrix is built. Where each row of the tile reads its taps is looked up once per task, as offsets
+//! into the activations. A group of panels as wide as the tile stays in the second-level cache while
+//! all pixels of the task pass over it; very deep filters are cut into segments of whole taps, whose
+//! sums wait in scratch memory. int4 panels, and int8 panels of kernels with an order of their own,
+//! are decoded once per group and segment.
+
+use std::ops::Range;
+
+use super::matmul::Call;
+use super::{Context, Operands, SharedMut, int8_rows};
+use crate::activations::{Rows, Steps};
+use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
+use crate::kernels::Kernels;
+use crate::kernels::int::{self, IntTile};
+use crate::kernels::rows::IntFinish;
+use crate::session::scratch_of;
+use crate::tensor::Shape;
+use crate::weights::LANES;
+
+/// Output pixels per task where there are many.
+const ROWS_PER_TASK: usize = 512;
+/// Most bytes of a panel's segment: with three panels 192 KiB, as in float.
+const SEGMENT_BYTES: usize = 64 << 10;
+
+/// Taps of a segment.
+fn taps_per_segment(panels: &IntPanels) -> usize {
+    let tap = panels.shape.blocks() * BLOCK_BYTES;
+    (SEGMENT_BYTES / tap).clamp(1, panels.shape.taps)
+}
+
+/// Lengths of the parts of a thread's scratch memory, in f32.
+struct Scratch {
+    offsets: usize,
+    sums: usize,
+    decoded: usize,
+}
+
+impl Scratch {
+    fn new(panels: &IntPanels) -> Self {
+        let taps = panels.shape.taps;
+        let rows = if taps_per_segment(panels) == taps { int::MAX_ROWS } else { ROWS_PER_TASK };
+        Self {
+            offsets: ROWS_PER_TASK * taps,
+            sums: rows * int::MAX_PANELS * LANES,
+            decoded: int::MAX_PANELS
+                * taps_per_segment(panels)
+                * panels.shape.blocks()
+                * BLOCK_BYTES
+                / size_of::<f32>(),
+        }
+    }
+}
+
+/// Room for offsets, sums and decoded weights.
+pub(super) fn thread_scratch(panels: &IntPanels) -> usize {
+    let s = Scratch::new(panels);
+    s.offsets + s.sums + s.decoded
+}
+
+pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, o: Operands<'_>, c: &mut Context<'_>) {
+    let x = o.inputs[0];
+    let Some(layout) = int8_rows(x.shape, x.format) else {
+        unreachable!("the plan gives integer products int8 activations");
+    };
+    let (steps, bytes) = layout.split(x.data);
+    let epilogue = call.epilogue;
+    let product = Product {
+        kernels: c.kernels,
+        call,
+        panels,
+        layout,
+        steps,
+        bytes,
+        to: o.shape,
+        vector: epilogue.vector.then(|| o.inputs[1].data),
+        residual: epilogue.residual.then(|| o.inputs[o.count - 1].data),
+        out: SharedMut(o.out.as_mut_ptr()),
+    };
+    let cut = Cut::new(&product, c.pool.threads());
+    let scratch = c.scratch;
+    c.pool.run(cut.tasks(), &|worker, task| {
+        let (rows, groups) = cut.task(task);
+        product.compute(rows, groups, &mut scratch_of(scratch, worker));
+    });
+}
+
+/// How the output is cut into tasks.
+struct Cut {
+    rows: usize,
+    rows_per_task: usize,
+    groups: usize,
+    groups_per_task: usize,
+}
+
+impl Cut {
+    fn new(p: &Product<'_>, threads: usize) -> Self {
+        let (rows, groups) = (p.to.rows(), p.groups());
+        let tile = p.kernels.int.rows;
+        let rows_per_task = rows.div_ceil(threads).next_multiple_of(tile);
+        let rows_per_task = rows_per_task.min(ROWS_PER_TASK / tile * tile);
+        // Some tasks more than threads, so that a late thread is not waited for long.
+        let wanted = if threads == 1 { 1 } else { 4 * threads };
+        let group_tasks = wanted.div_ceil(rows.div_ceil(rows_per_task));
+        Self { rows, rows_per_task, groups, groups_per_task: groups.div_ceil(group_tasks) }
+    }
+
+    fn tasks(&self) -> usize {
+        self.rows.div_ceil(self.rows_per_task) * self.groups.div_ceil(self.groups_per_task)
+    }
+
+    /// Consecutive tasks share their panels.
+    fn task(&self, task: usize) -> (Range<usize>, Range<usize>) {
+        let row_tasks = self.rows.div_ceil(self.rows_per_task);
+        let row = task % row_tasks * self.rows_per_task;
+        let group = task / row_tasks * self.groups_per_task;
+        (
+            row..(row + self.rows_per_task).min(self.rows),
+            group..(group + self.groups_per_task).min(self.groups),
+        )
+    }
+}
+
+/// The panels of a tile: consecutive ones, or one of values and one of gates.
+#[derive(Clone, Copy)]
+struct Group {
+    first: usize,
+    count: usize,
+    /// Panels from one to the next.
+    step: usize,
+}
+
+/// int8 weights in the order of the tile, and the bytes from one panel to the next.
+#[derive(Clone, Copy)]
+struct Weights {
+    first: *const i8,
+    stride: usize,
+}
+
+/// One convolution and all it touches.
+struct Product<'a> {
+    kernels: &'static Kernels,
+    call: &'a Call<'a>,
+    panels: &'a IntPanels,
+    layout: Rows,
+    steps: &'a [f32],
+    bytes: &'a [u8],
+    to: Shape,
+    vector: Option<&'a [f32]>,
+    residual: Option<&'a [f32]>,
+    out: SharedMut,
+}
+
+impl Product<'_> {
+    /// Panels that a group of values is wide.
+    fn panels_per_group(&self) -> usize {
+        if self.call.epilogue.gated { 1 } else { self.kernels.int.panels }
+    }
+
+    fn groups(&self) -> usize {
+        self.to.c.div_ceil(LANES).div_ceil(self.panels_per_group())
+    }
+
+    fn group(&self, index: usize) -> Group {
+        let (first, each) = (index * self.panels_per_group(), self.panels_per_group());
+        match self.call.epilogue.gated {
+            true => Group { first, count: 2, step: self.to.c / LANES },
+            false => Group { first, count: each.min(self.to.c.div_ceil(LANES) - first), step: 1 },
+        }
+    }
+
+    /// Computes the output pixels `rows` for the panels of `groups`.
+    fn compute(&self, rows: Range<usize>, groups: Range<usize>, scratch: &mut [f32]) {
+        let sizes = Scratch::new(self.panels);
+        let (offsets, rest) = scratch.split_at_mut(sizes.offsets);
+        let (sums, decoded) = rest.split_at_mut(sizes.sums);
+        let (offsets, sums, decoded) = (as_u32(offsets), as_i32(sums), as_i8(decoded));
+        self.locate(rows.clone(), offsets);
+        let (taps, each) = (self.panels.shape.taps, taps_per_segment(self.panels));
+        for index in groups {
+            let group = self.group(index);
+            for first in (0..taps).step_by(each) {
+                let segment = first..(first + each).min(taps);
+                let weights = self.weights(group, segment.clone(), decoded);
+                self.sweep(rows.clone(), group, &segment, weights, offsets, sums);
+            }
+        }
+    }
+
+    /// Consecutive rows of a tile: the rows from `row` on, within one picture where a vector per
+    /// picture is added.
+    fn height(&self, row: usize, end: usize) -> usize {
+        let height = self.kernels.int.rows.min(end - row);
+        match self.vector {
+            None => height,
+            Some(_) => height.min(self.to.positions() - row % self.to.positions()),
+        }
+    }
+
+    /// Fills `offsets[tile][tap][i]`.
+    fn locate(&self, rows: Range<usize>, offsets: &mut [u32]) {
+        let taps = self.panels.shape.taps;
+        let (mut row, mut at) = (rows.start, 0);
+        while row < rows.end {
+            let height = self.height(row, rows.end);
+            for i in 0..height {
+                for tap in 0..taps {
+                    offsets[at + tap * height + i] = self.source(row + i, tap);
+                }
+            }
+            (row, at) = (row + height, at + height * taps);
+        }
+    }
+
+    /// Where the input pixel lies that output pixel `row` sees through a tap: in the row of zeros
+    /// where that is padding.
+    fn source(&self, row: usize, tap: usize) -> u32 {
+        let (to, from, spec) = (self.to, self.layout.shape, self.call.spec);
+        let (n, at) = (row / to.positions(), row % to.positions());
+        let kw = self.call.filter.kernel().1;
+        let shift = usize::from(spec.upsample);
+        let y = (at / to.w * spec.stride + tap / kw).checked_sub(spec.padding.top);
+        let x = (at % to.w * spec.stride + tap % kw).checked_sub(spec.padding.left);
+        let pixel = match (y.map(|y| y >> shift), x.map(|x| x >> shift)) {
+            (Some(y), Some(x)) if y < from.h && x < from.w => (n * from.h + y) * from.w + x,
+            _ => from.rows(),
+        };
+        (pixel * self.layout.stride()) as u32
+    }
+
+    /// A segment of a group's panels.
+    fn weights(&self, group: Group, taps: Range<usize>, decoded: &mut [i8]) -> Weights {
+        let shape = self.panels.shape;
+        let tap_bytes = shape.blocks() * BLOCK_BYTES;
+        let (first, len) = (taps.start * tap_bytes, taps.len() * tap_bytes);
+        let rearrange = self.kernels.int.rearrange;
+        if let (Values::Int8(values), None) = (&self.panels.values, rearrange) {
+            let last = group.first + (group.count - 1) * group.step;
+            assert!(values.len() >= last * shape.panel_bytes() + first + len);
+            let from = &values[group.first * shape.panel_bytes() + first..];
+            return Weights { first: from.as_ptr(), stride: group.step * shape.panel_bytes() };
+        }
+        for (i, out) in decoded.chunks_exact_mut(len).take(group.count).enumerate() {
+            let panel = group.first + i * group.step;
+            self.decode(panel, taps.clone(), out);
+            if let Some(rearrange) = rearrange {
+                // SAFETY: whole blocks; the table was handed out for this machine.
+                unsafe { rearrange(out) }
+            }
+        }
+        Weights { first: decoded.as_ptr(), stride: len }
+    }
+
+    /// Some taps of a panel as int8 in the order at rest.
+    fn decode(&self, panel: usize, taps: Range<usize>, out: &mut [i8]) {
+        let shape = self.panels.shape;
+        let first = panel * shape.taps + taps.start;
+        let tap_bytes = shape.blocks() * BLOCK_BYTES;
+        match &self.panels.values {
+            Values::Int8(values) => out.copy_from_slice(&values[first * tap_bytes..][..out.len()]),
+            Values::Int4 { pairs, multipliers } => {
+                let pairs = &pairs[first * tap_bytes / 2..][..out.len() / 2];
+                let multipliers = &multipliers[first * shape.groups() * LANES..];
+                self.decode_int4(pairs, multipliers, out);
+            }
+        }
+    }
+
+    fn decode_int4(&self, pairs: &[u8], multipliers: &[i8], out: &mut [i8]) {
+        let tap_bytes = self.panels.shape.blocks() * BLOCK_BYTES;
+        let mut multipliers = multipliers.as_chunks::<LANES>().0.iter();
+        for (pairs, out) in pairs.chunks_exact(tap_bytes / 2).zip(out.chunks_exact_mut(tap_bytes)) {
+            // A group is two blocks, but for the last of a tap with an odd number of them.
+            for (pairs, out) in pairs.chunks(BLOCK_BYTES).zip(out.chunks_mut(2 * BLOCK_BYTES)) {
+                if let Some(multipliers) = multipliers.next() {
+                    self.kernels.decode_int4(pairs, multipliers, out);
+                }
+            }
+        }
+    }
+
+    /// All pixels of a task over one segment of one group of panels.
+    fn sweep(
+        &self,
+        rows: Range<usize>,
+        group: Group,
+        segment: &Range<usize>,
+        weights: Weights,
+        offsets: &[u32],
+        sums: &mut [i32],
+    ) {
+        let shape = self.panels.shape;
+        let (whole, last) = (segment.len() == shape.taps, segment.end == shape.taps);
+        let signed = self.kernels.int.offset == 0;
+        let starts = self.panels.starts[group.first * LANES..].as_ptr();
+        let (mut row, mut at) = (rows.start, 0);
+        while row < rows.end {
+            let height = self.height(row, rows.end);
+            // Sums of a whole depth are used at once, those of a segment wait for the next.
+            let first = if whole { 0 } else { (row - rows.start) * group.count * LANES };
+            let sums = &mut sums[first..][..height * group.count * LANES];
+            let tile = IntTile {
+                base: self.bytes.as_ptr(),
+                offsets: offsets[at + segment.start * height..][..segment.len() * height].as_ptr(),
+                height,
+                taps: segment.len(),
+                depth: self.layout.stride(),
+                weights: weights.first,
+                weight_stride: weights.stride,
+                panels: group.count,
+                start: if signed { std::ptr::null() } else { starts },
+                start_stride: group.step * LANES,
+                sums: sums.as_mut_ptr(),
+                sum_stride: group.count * LANES,
+                accumulate: segment.start > 0,
+            };
+            self.tiles(&tile);
+            if last {
+                self.finish(row, height, group, sums);
+            }
+            (row, at) = (row + height, at + height * shape.taps);
+        }
+    }
+
+    /// Computes a tile, in pieces where the group has more panels than the kernel's tile.
+    fn tiles(&self, tile: &IntTile) {
+        let wide = self.kernels.int.panels;
+        for first in (0..tile.panels).step_by(wide) {
+            let panels = wide.min(tile.panels - first);
+            let start = match tile.start.is_null() {
+                true => tile.start,
+                false => tile.start.wrapping_add(first * tile.start_stride),
+            };
+            let piece = IntTile {
+                weights: tile.weights.wrapping_add(first * tile.weight_stride),
+                start,
+                sums: tile.sums.wrapping_add(first * LANES),
+                panels,
+                ..*tile
+            };
+            // SAFETY: `locate` filled the offsets with rows inside the activations; `weights` and
+            // `sweep` checked the other pointers.
+            unsafe { self.kernels.int_tile(&piece) }
+        }
+    }
+
+    fn finish(&self, row: usize, height: usize, group: Group, sums: &[i32]) {
+        let mut row_scales = [0.0; int::MAX_ROWS];
+        for (i, scale) in row_scales[..height].iter_mut().enumerate() {
+            *scale = self.steps[self.step_of(row + i)];
+        }
+        let epilogue = self.call.epilogue;
+        let columns = group.first * LANES..((group.first + group.count) * LANES).min(self.to.c);
+        let width = if epilogue.gated { LANES } else { columns.len() };
+        let at = row * self.to.c + columns.start;
+        let n = row / self.to.positions();
+        let finish = IntFinish {
+            sums,
+            panels: group.count,
+            row_scales: &row_scales[..height],
+            scales: &self.panels.steps[columns.start..],
+            bias: self.call.filter.bias.as_deref().map(|b| &b[columns.start..]),
+            vector: self.vector.map(|v| &v[n * self.to.c + columns.start..]),
+            pointwise: epilogue.pointwise,
+            gate: epilogue.gated.then_some(group.step * LANES),
+            residual: self.residual.map(|r| r[at..].as_ptr()),
+            // SAFETY: inside the output; no other task has these rows and columns.
+            out: unsafe { self.out.pointer(at) },
+            stride: self.to.c,
+            width,
+        };
+        // SAFETY: the slices hold whole panels, the pointers the tile's rows and columns.
+        unsafe { self.kernels.int_finish(&finish) }
+    }
+
+    /// Index of the step of the activations behind output pixel `row`.
+    fn step_of(&self, row: usize) -> usize {
+        match self.layout.steps {
+            Steps::PerRow => row,
+            Steps::PerImage => row / self.to.positions(),
+        }
+    }
+}
+
+fn as_u32(x: &mut [f32]) -> &mut [u32] {
+    // SAFETY: same size and alignment, and any bytes are a u32.
+    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), x.len()) }
+}
+
+fn as_i32(x: &mut [f32]) -> &mut [i32] {
+    // SAFETY: same size and alignment, and any bytes are an i32.
+    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), x.len()) }
+}
+
+fn as_i8(x: &mut [f32]) -> &mut [i8] {
+    // SAFETY: any bytes are an i8; the length is that of the same memory.
+    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), size_of_val(x)) }
+}
