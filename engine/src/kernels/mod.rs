@@ -45,7 +45,7 @@ pub(crate) struct Kernels {
     int_softmax: unsafe fn(&IntScores<'_>, &mut [u8]) -> IntWeights,
     int_gather: unsafe fn(&[i32], [f32; 2], &mut [f32]),
     softmax: unsafe fn(&mut [f32], f32, &mut SoftmaxRow) -> f32,
-    exponential: unsafe fn(&mut [f32; 2]),
+    exponential: unsafe fn(&mut [f32]),
     scale: unsafe fn(f32, &mut [f32]),
 }
 
@@ -200,7 +200,7 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn exponential(x: &mut [f32; 2]) {
+            unsafe fn exponential(x: &mut [f32]) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
                 unsafe { super::rows::exponential::<S>(x) }
             }
@@ -384,8 +384,8 @@ impl Kernels {
         unsafe { (self.softmax)(s, scale, row) }
     }
 
-    /// `x = e^x` of a few values.
-    pub fn exponential(&self, x: &mut [f32; 2]) {
+    /// `x = e^x`.
+    pub fn exponential(&self, x: &mut [f32]) {
         // SAFETY: the table was handed out for this machine.
         unsafe { (self.exponential)(x) }
     }

@@ -459,11 +459,10 @@ unsafe fn largest<S: Simd>(s: &[f32], least: f32) -> f32 {
 /// # Safety
 /// As [`Simd`].
 #[inline(always)]
-pub(crate) unsafe fn exponential<S: Simd>(x: &mut [f32; 2]) {
+pub(crate) unsafe fn exponential<S: Simd>(x: &mut [f32]) {
     // SAFETY: the caller's contract.
     unsafe {
-        let e = math::exp(S::load_part(x.as_ptr(), x.len())).lanes();
-        *x = [e[0], e[1]];
+        lanes!(x.len(), |at, n| put(math::exp(get::<S>(x, at, n)), x, at, n));
     }
 }
 
@@ -514,7 +513,7 @@ pub(crate) unsafe fn int_softmax<S: Simd>(s: &IntScores<'_>, weights: &mut [u8])
     const POWER: [f32; 4] = [7.006_786, 30.811_62, 88.044_15, 126.990_865];
     // SAFETY: the caller's contract.
     unsafe {
-        let largest = s.scores[..s.count].iter().fold(i32::MIN, |m, v| *v.max(&m));
+        let largest = s.scores[..s.count].iter().fold(i32::MIN, |m, v| m.max(*v));
         let (step, integers) = (S::splat(s.step), S::splat(INTEGERS));
         let floor = S::splat(-20.0 / s.step);
         let mut sum = S::splat(0.0);

@@ -326,15 +326,17 @@ impl Call<'_> {
         };
         product.compute(height, block.scores);
         let unit = of.key_steps[key / KEYS] * std::f32::consts::LOG2_E / (p.d as f32).sqrt();
-        let mut factors = [[0.0; 2]; int::MAX_ROWS];
+        let (mut factors, mut sums) = ([0.0; 2 * int::MAX_ROWS], [0; int::MAX_ROWS]);
         for i in 0..height {
             let scores = &block.scores[i * padded..][..padded];
             let weights = &mut block.weights[i * KEYS..][..padded];
             let step = block.rows[row + i].step * unit;
             let found = self.kernels.int_softmax(&IntScores { scores, count: keys, step }, weights);
             let largest = found.largest as f32 * step;
-            factors[i] = block.rows[row + i].join(self.kernels, largest, found.sum);
+            let pair = block.rows[row + i].rescale(largest);
+            (factors[2 * i], factors[2 * i + 1], sums[i]) = (pair[0], pair[1], found.sum);
         }
+        self.kernels.exponential(&mut factors[..2 * height]);
         let product = Matrix {
             kernels: self.kernels,
             base: block.weights.as_ptr(),
@@ -346,10 +348,14 @@ impl Call<'_> {
             columns: p.depth(),
         };
         product.compute(height, block.scores);
-        for (i, factors) in factors[..height].iter().enumerate() {
+        for (i, pair) in factors.as_chunks::<2>().0[..height].iter().enumerate() {
+            let row = &mut block.rows[row + i];
+            row.sum = row.sum * pair[0] + sums[i] as f32 * pair[1];
+        }
+        for (i, pair) in factors.as_chunks::<2>().0[..height].iter().enumerate() {
             let sums = &block.scores[i * p.depth()..][..p.depth()];
             let values = &mut block.values[(row + i) * p.depth()..][..p.depth()];
-            self.kernels.int_gather(sums, *factors, values);
+            self.kernels.int_gather(sums, *pair, values);
         }
     }
 
@@ -385,15 +391,12 @@ impl Call<'_> {
 }
 
 impl QueryRow {
-    /// Takes in a block's largest score and sum of weights. Returns what to multiply the values so
+    /// Takes in a block's largest score. Returns the logarithms of what to multiply the values so
     /// far with, and the block's.
-    fn join(&mut self, kernels: &Kernels, largest: f32, sum: i32) -> [f32; 2] {
-        let next = self.largest.max(largest);
-        let mut factors = [self.largest - next, largest - next].map(|v| v * std::f32::consts::LN_2);
-        kernels.exponential(&mut factors);
+    fn rescale(&mut self, largest: f32) -> [f32; 2] {
+        let (before, next) = (self.largest, self.largest.max(largest));
         self.largest = next;
-        self.sum = self.sum * factors[0] + sum as f32 * factors[1];
-        factors
+        [before - next, largest - next].map(|v| v * std::f32::consts::LN_2)
     }
 }
 
