@@ -206,6 +206,7 @@ impl std::error::Error for GraphError {}
 /// A network for one set of shapes, built node by node. See the module's header.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
+    pub(crate) name: &'static str,
     pub(crate) nodes: Vec<Node>,
     pub(crate) outputs: Vec<Value>,
     pub(crate) broken: Option<GraphError>,
@@ -215,6 +216,11 @@ impl Graph {
     /// An empty graph.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty graph with a name for profiles and messages.
+    pub fn named(name: &'static str) -> Self {
+        Self { name, ..Self::default() }
     }
 
     /// The shape of a value.

@@ -6,6 +6,7 @@
 
 pub(crate) mod int;
 pub(crate) mod math;
+pub(crate) mod peak;
 pub(crate) mod rows;
 pub(crate) mod tile;
 
