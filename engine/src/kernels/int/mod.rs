@@ -18,6 +18,14 @@ pub(crate) mod avx2;
 pub(crate) mod avx512vnni;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avxvnni;
+#[cfg(target_arch = "aarch64")]
+mod gathered;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon_dot;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon_i8mm;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon_mlal;
 pub(crate) mod portable;
 
 use crate::weights::LANES;
@@ -104,6 +112,19 @@ pub(crate) unsafe fn start(t: &IntTile, i: usize, p: usize) -> *const i32 {
             false if t.start.is_null() => std::ptr::null(),
             false => t.start.add(p * t.start_stride),
         }
+    }
+}
+
+/// Panel `p` of a tile as a tile of its own.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn one_panel(t: &IntTile, p: usize) -> IntTile {
+    let starts = if t.start.is_null() { 0 } else { p * t.start_stride };
+    IntTile {
+        weights: t.weights.wrapping_add(p * t.weight_stride),
+        panels: 1,
+        start: t.start.wrapping_add(starts),
+        sums: t.sums.wrapping_add(p * LANES),
+        ..*t
     }
 }
 
