@@ -23,12 +23,24 @@ pub enum Isa {
     Avx512Vnni,
     /// Advanced SIMD of every 64-bit Arm.
     Neon,
+    /// Advanced SIMD with dot products of bytes: Cortex-A76 (Raspberry Pi 5) and its like.
+    NeonDotprod,
+    /// Advanced SIMD with products of byte matrices.
+    NeonI8mm,
 }
 
 impl Isa {
     /// All, best first.
-    pub const ALL: [Self; 6] =
-        [Self::Avx512Vnni, Self::AvxVnni, Self::Avx512, Self::Avx2, Self::Neon, Self::Portable];
+    pub const ALL: [Self; 8] = [
+        Self::Avx512Vnni,
+        Self::AvxVnni,
+        Self::Avx512,
+        Self::Avx2,
+        Self::NeonI8mm,
+        Self::NeonDotprod,
+        Self::Neon,
+        Self::Portable,
+    ];
 
     /// Those that this machine has, best first.
     pub fn available() -> impl Iterator<Item = Self> {
@@ -72,6 +84,14 @@ impl Isa {
             .then_some(&kernels::AVX512_VNNI),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => crate::simd::neon::is_available().then_some(&kernels::neon::KERNELS),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDotprod => (crate::simd::neon::is_available()
+                && kernels::int::neon_dot::is_available())
+            .then_some(&kernels::NEON_DOTPROD),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonI8mm => (crate::simd::neon::is_available()
+                && kernels::int::neon_i8mm::is_available())
+            .then_some(&kernels::NEON_I8MM),
             #[allow(unreachable_patterns, reason = "which arms exist depends on the architecture")]
             _ => None,
         }
@@ -85,6 +105,8 @@ impl Isa {
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512vnni",
             Self::Neon => "neon",
+            Self::NeonDotprod => "neon-dotprod",
+            Self::NeonI8mm => "neon-i8mm",
         }
     }
 }
@@ -117,10 +139,8 @@ impl fmt::Display for IsaError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unknown(name) => {
-                write!(
-                    f,
-                    "{ISA_VARIABLE}={name}: choose one of portable, avx2, avxvnni, avx512, avx512vnni, neon"
-                )
+                let known = Isa::ALL.map(Isa::name).join(", ");
+                write!(f, "{ISA_VARIABLE}={name}: choose one of {known}")
             }
             Self::Missing(isa) => {
                 write!(f, "{ISA_VARIABLE}={isa}: this machine does not have it; unset the variable")

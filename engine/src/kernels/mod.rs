@@ -221,7 +221,7 @@ stamp!(avx2, crate::simd::avx2::Avx2, int::avx2::KERNELS, "avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]
 stamp!(avx512, crate::simd::avx512::Avx512, int::avx2::KERNELS, "avx512f,avx512dq");
 #[cfg(target_arch = "aarch64")]
-stamp!(neon, crate::simd::neon::Neon, int::portable::KERNELS, "neon");
+stamp!(neon, crate::simd::neon::Neon, int::neon_mlal::KERNELS, "neon");
 
 /// AVX2 with VNNI on 256 bits.
 #[cfg(target_arch = "x86_64")]
@@ -230,6 +230,12 @@ pub(crate) static AVX_VNNI: Kernels = Kernels { int: &int::avxvnni::KERNELS, ..a
 #[cfg(target_arch = "x86_64")]
 pub(crate) static AVX512_VNNI: Kernels =
     Kernels { int: &int::avx512vnni::KERNELS, ..avx512::TABLE };
+/// NEON with dot products of bytes.
+#[cfg(target_arch = "aarch64")]
+pub(crate) static NEON_DOTPROD: Kernels = Kernels { int: &int::neon_dot::KERNELS, ..neon::TABLE };
+/// NEON with products of byte matrices.
+#[cfg(target_arch = "aarch64")]
+pub(crate) static NEON_I8MM: Kernels = Kernels { int: &int::neon_i8mm::KERNELS, ..neon::TABLE };
 
 /// The kernels as safe functions over slices: lengths are checked, and the table's existence proves
 /// the instructions.

@@ -18,6 +18,14 @@ pub(crate) mod avx2;
 pub(crate) mod avx512vnni;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avxvnni;
+#[cfg(target_arch = "aarch64")]
+mod gathered;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon_dot;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon_i8mm;
+#[cfg(target_arch = "aarch64")]
+pub(crate) mod neon_mlal;
 pub(crate) mod portable;
 
 use crate::weights::LANES;
@@ -117,6 +125,19 @@ pub(crate) fn start(t: &IntTile) -> Option<Start> {
         true => Some(Start { first: t.sums, row_stride: t.sum_stride, panel_stride: LANES }),
         false if t.start.is_null() => None,
         false => Some(Start { first: t.start, row_stride: 0, panel_stride: t.start_stride }),
+    }
+}
+
+/// Panel `p` of a tile as a tile of its own.
+#[cfg(target_arch = "aarch64")]
+pub(crate) fn one_panel(t: &IntTile, p: usize) -> IntTile {
+    let starts = if t.start.is_null() { 0 } else { p * t.start_stride };
+    IntTile {
+        weights: t.weights.wrapping_add(p * t.weight_stride),
+        panels: 1,
+        start: t.start.wrapping_add(starts),
+        sums: t.sums.wrapping_add(p * LANES),
+        ..*t
     }
 }
 
