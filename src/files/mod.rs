@@ -10,6 +10,7 @@ mod loaded;
 pub mod names;
 mod pack;
 mod package;
+mod precision;
 mod replace;
 pub mod safetensors;
 mod table;
