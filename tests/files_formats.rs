@@ -90,7 +90,8 @@ fn gguf_reads_what_its_python_package_wrote() {
     assert_eq!(values(file, "single"), expected);
     assert_eq!(values(file, "brain"), expected);
     assert_eq!(values(file, "half"), [&expected[..3], &expected[32..35]].concat());
-    is_refused(file, "eighth", "Q8_0");
+    let close = |(a, b): (&f32, &f32)| (a - b).abs() <= 4.0 / 127.0;
+    assert!(values(file, "eighth").iter().zip(&expected).all(close));
 }
 
 type Metadata = Vec<(String, Value)>;

@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use pochade::files::ModelFiles;
+use pochade::files::{ModelFiles, WeightEncoding, pack};
 use pochade::paint::{Paint, Painter, Request, default_model, png};
 use pochade_engine::{Engine, Isa};
 use sha2::{Digest, Sha256};
@@ -41,6 +41,31 @@ fn a_tiny_model_paints_the_same_bytes_everywhere() {
     }
 }
 
+/// A tiny Stable Diffusion XL, rounded: its two text encoders, UNet and autoencoder have integer
+/// layers of every kind.
+fn rounded(encoding: WeightEncoding) -> (tempfile::TempDir, std::path::PathBuf) {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/pipeline/xl");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    let model = ModelFiles::open(Path::new(source)).unwrap();
+    pack(&model, &path, encoding, |_| ControlFlow::Continue(())).unwrap();
+    (folder, path)
+}
+
+#[test]
+fn rounded_models_paint_the_same_bytes_everywhere() {
+    let request = request("a red sun over blue mountains", 3);
+    for (encoding, wanted) in [(WeightEncoding::Int8, INT8), (WeightEncoding::Int4, INT4)] {
+        let (_folder, path) = rounded(encoding);
+        for isa in Isa::available() {
+            for threads in 1..=4 {
+                let hash = picture(ModelFiles::open(&path).unwrap(), &request, isa, threads);
+                assert_eq!(hash, wanted, "{encoding:?} {isa} on {threads} threads");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_default_model_paints_the_same_bytes_everywhere() {
     let request = request("a red sun over blue mountains at dusk", 2);
@@ -57,4 +82,6 @@ fn the_default_model_paints_the_same_bytes_everywhere() {
 }
 
 const TINY: &str = "82262d005526691109cae7357a3edb647261e5bf7eda5d33a5f4c90107e3f76a";
+const INT8: &str = "";
+const INT4: &str = "";
 const DEFAULT: &str = "46d97de54ab4e8baa6498ae95548ceb51199dada1ea6a0f66ab3cb8ccb656d69";

@@ -33,6 +33,28 @@ impl<T: Plain> Aligned<T> {
     }
 }
 
+/// Values of one byte.
+pub(crate) trait Byte: Plain {}
+impl Byte for u8 {}
+impl Byte for i8 {}
+
+impl<T: Byte> Aligned<T> {
+    /// A copy of `bytes`.
+    pub fn copied(bytes: &[u8]) -> Self {
+        let mut copy = Self::zeros(bytes.len());
+        // SAFETY: `bytes.len()` values of one byte, of which any bytes are a value.
+        unsafe { std::slice::from_raw_parts_mut(copy.as_mut_ptr().cast(), bytes.len()) }
+            .copy_from_slice(bytes);
+        copy
+    }
+
+    /// The values as bytes.
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: the values have one byte each.
+        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len) }
+    }
+}
+
 impl<T: Plain> Deref for Aligned<T> {
     type Target = [T];
 

@@ -12,7 +12,8 @@
 
 use crate::aligned::Aligned;
 use crate::kernels::int::BLOCK;
-use crate::weights::LANES;
+use crate::tensor::{DType, TensorView};
+use crate::weights::{LANES, WeightError};
 
 /// How integer weights are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,32 +29,65 @@ pub(crate) const GROUP: usize = 32;
 /// Bytes of an int8 block.
 pub(crate) const BLOCK_BYTES: usize = BLOCK * LANES;
 
+/// The longest sum of products of a byte and an int8 that an i32 holds.
+const MAX_DEPTH: usize = i32::MAX as usize / (255 * 127);
+/// Multipliers are within plus and minus this.
+const MAX_MULTIPLIER: i8 = 15;
+
 /// The sizes of a filter's panels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PanelShape {
+pub struct PanelShape {
+    /// Output channels.
     pub outputs: usize,
+    /// Pixels of the kernel, 1 for a matrix.
     pub taps: usize,
+    /// Input channels.
     pub channels: usize,
 }
 
 impl PanelShape {
-    pub fn panels(&self) -> usize {
+    pub(crate) fn panels(&self) -> usize {
         self.outputs.div_ceil(LANES)
     }
 
     /// Blocks of one tap of a panel.
-    pub fn blocks(&self) -> usize {
+    pub(crate) fn blocks(&self) -> usize {
         self.channels.div_ceil(BLOCK)
     }
 
     /// Groups of one tap of an output.
-    pub fn groups(&self) -> usize {
+    pub(crate) fn groups(&self) -> usize {
         self.channels.div_ceil(GROUP)
     }
 
     /// Bytes of one panel decoded to int8.
-    pub fn panel_bytes(&self) -> usize {
+    pub(crate) fn panel_bytes(&self) -> usize {
         self.taps * self.blocks() * BLOCK_BYTES
+    }
+
+    /// Shape of the stored weight: `[panels, taps, blocks, bytes of a block]`.
+    pub fn weight(&self, encoding: Encoding) -> [usize; 4] {
+        let block = match encoding {
+            Encoding::Int8 => BLOCK_BYTES,
+            Encoding::Int4 => BLOCK_BYTES / 2,
+        };
+        [self.panels(), self.taps, self.blocks(), block]
+    }
+
+    /// Shape of the stored multipliers of int4 weights: `[panels, taps, groups, 16]`.
+    pub fn multipliers(&self) -> [usize; 4] {
+        [self.panels(), self.taps, self.groups(), LANES]
+    }
+
+    /// Whether all sums fit the integers they are made in.
+    fn check(&self) -> Result<(), WeightError> {
+        match self.taps.checked_mul(self.channels) {
+            Some(depth) if depth <= MAX_DEPTH => Ok(()),
+            _ => Err(WeightError(format!(
+                "sums of {} x {} products do not fit 32 bits",
+                self.taps, self.channels
+            ))),
+        }
     }
 
     /// Where the weight of `(output, tap, channel)` lies in decoded panels.
@@ -76,6 +110,94 @@ pub(crate) enum Values {
     },
 }
 
+impl Values {
+    /// The sum of each output's weights in one block.
+    fn sums(&self, shape: PanelShape, block: usize) -> [i32; LANES] {
+        let mut sums = [0; LANES];
+        match self {
+            Self::Int8(values) => {
+                let block = &values[block * BLOCK_BYTES..][..BLOCK_BYTES];
+                add_quads(block, &mut sums, |q| i32::from(*q));
+            }
+            Self::Int4 { pairs, multipliers } => {
+                let bytes = &pairs[block * BLOCK_BYTES / 2..][..BLOCK_BYTES / 2];
+                add_quads(bytes, &mut sums, |b| i32::from(b & 15) + i32::from(b >> 4) - 16);
+                let (line, within) = (block / shape.blocks(), block % shape.blocks());
+                let group = line * shape.groups() + within * BLOCK / GROUP;
+                let multipliers = &multipliers[group * LANES..];
+                sums.iter_mut().zip(multipliers).for_each(|(sum, m)| *sum *= i32::from(*m));
+            }
+        }
+        sums
+    }
+}
+
+/// Adds values that lie as `[..][o][4]` to the sums of their outputs.
+fn add_quads<T>(values: &[T], sums: &mut [i32; LANES], number: impl Fn(&T) -> i32) {
+    for lanes in values.as_chunks::<{ 4 * LANES }>().0 {
+        for (sum, quad) in sums.iter_mut().zip(lanes.as_chunks::<4>().0) {
+            *sum += quad.iter().map(&number).sum::<i32>();
+        }
+    }
+}
+
+/// Integer weights as files store them.
+#[derive(Clone, Copy, Debug)]
+pub struct StoredPanels<'a> {
+    /// The values, [`PanelShape::weight`] in [`DType::I8`].
+    pub weight: TensorView<'a>,
+    /// What one step of each output is worth: `[outputs]`.
+    pub steps: TensorView<'a>,
+    /// For int4, [`PanelShape::multipliers`] in [`DType::I8`]; int8 has none.
+    pub multipliers: Option<TensorView<'a>>,
+}
+
+impl StoredPanels<'_> {
+    /// The encoding that the weights are in.
+    pub fn encoding(&self) -> Encoding {
+        match self.multipliers {
+            None => Encoding::Int8,
+            Some(_) => Encoding::Int4,
+        }
+    }
+
+    fn check_shapes(&self, shape: PanelShape) -> Result<(), WeightError> {
+        expect(&self.weight, DType::I8, &shape.weight(self.encoding()), "the panels")?;
+        if let Some(multipliers) = &self.multipliers {
+            expect(multipliers, DType::I8, &shape.multipliers(), "the multipliers")?;
+        }
+        expect(&self.steps, DType::F32, &[shape.outputs], "the steps")
+    }
+}
+
+fn expect(
+    found: &TensorView<'_>,
+    dtype: DType,
+    shape: &[usize],
+    what: &str,
+) -> Result<(), WeightError> {
+    if found.dtype() == dtype && found.shape() == shape {
+        return Ok(());
+    }
+    let (has, of) = (found.dtype(), found.shape());
+    Err(WeightError(format!("{what} are {has} {of:?} where {dtype} {shape:?} is needed")))
+}
+
+/// The bytes of an integer filter as files store them.
+#[derive(Clone, Debug)]
+pub struct PanelBytes<'a> {
+    /// The sizes.
+    pub shape: PanelShape,
+    /// The encoding.
+    pub encoding: Encoding,
+    /// [`PanelShape::weight`] of int8.
+    pub weight: &'a [u8],
+    /// `[outputs]` in f32, little-endian.
+    pub steps: Vec<u8>,
+    /// For int4, [`PanelShape::multipliers`] of int8.
+    pub multipliers: Option<&'a [u8]>,
+}
+
 /// The panels of a filter in integers.
 #[derive(Clone, Debug)]
 pub(crate) struct IntPanels {
@@ -93,17 +215,102 @@ impl IntPanels {
         encoding: Encoding,
         shape: PanelShape,
         weights: &dyn Fn(usize, &mut [f32]),
-    ) -> Self {
+    ) -> Result<Self, WeightError> {
+        shape.check()?;
         let mut panels = Self::zeros(encoding, shape);
         let mut row = vec![0.0; shape.taps * shape.channels];
         for output in 0..shape.outputs {
             weights(output, &mut row);
+            if row.iter().any(|weight| !weight.is_finite()) {
+                let problem = format!("output {output} has a weight that is not a finite number");
+                return Err(WeightError(problem));
+            }
             match encoding {
                 Encoding::Int8 => panels.round_int8(output, &row),
                 Encoding::Int4 => panels.round_int4(output, &row),
             }
         }
-        panels
+        panels.count_starts();
+        Ok(panels)
+    }
+
+    /// Takes weights as they are stored.
+    pub fn stored(shape: PanelShape, stored: &StoredPanels<'_>) -> Result<Self, WeightError> {
+        shape.check()?;
+        stored.check_shapes(shape)?;
+        let bytes = stored.weight.bytes();
+        let values = match &stored.multipliers {
+            None => Values::Int8(Aligned::copied(bytes)),
+            Some(multipliers) => Values::Int4 {
+                pairs: Aligned::copied(bytes),
+                multipliers: Aligned::copied(multipliers.bytes()),
+            },
+        };
+        let lanes = shape.panels() * LANES;
+        let mut steps = stored.steps.to_f32();
+        steps.resize(lanes, 0.0);
+        let mut panels = Self { shape, values, steps, starts: vec![0; lanes] };
+        panels.check_values()?;
+        panels.count_starts();
+        Ok(panels)
+    }
+
+    /// Panels without values: enough to plan.
+    pub fn hollow(encoding: Encoding, shape: PanelShape) -> Self {
+        let values = match encoding {
+            Encoding::Int8 => Values::Int8(Aligned::zeros(0)),
+            Encoding::Int4 => {
+                Values::Int4 { pairs: Aligned::zeros(0), multipliers: Aligned::zeros(0) }
+            }
+        };
+        Self { shape, values, steps: Vec::new(), starts: Vec::new() }
+    }
+
+    /// The encoding of the values.
+    pub fn encoding(&self) -> Encoding {
+        match self.values {
+            Values::Int8(_) => Encoding::Int8,
+            Values::Int4 { .. } => Encoding::Int4,
+        }
+    }
+
+    /// Refuses what no rounding makes and kernels do not compute alike.
+    fn check_values(&self) -> Result<(), WeightError> {
+        let wrong = |problem: &str| Err(WeightError(problem.to_owned()));
+        match &self.values {
+            Values::Int8(values) if values.contains(&i8::MIN) => {
+                return wrong("a weight is -128, beyond the int8 of this layout");
+            }
+            Values::Int4 { multipliers, .. }
+                if multipliers.iter().any(|m| m.unsigned_abs() > MAX_MULTIPLIER as u8) =>
+            {
+                return wrong("a multiplier is not within -15 and 15");
+            }
+            _ => {}
+        }
+        if self.steps.iter().any(|step| !(step.is_finite() && *step >= 0.0)) {
+            return wrong("a step is not a number from 0 on");
+        }
+        let shape = self.shape;
+        for channel in shape.channels..shape.blocks() * BLOCK {
+            for line in 0..shape.panels() * LANES * shape.taps {
+                if self.value(line / shape.taps, line % shape.taps, channel) != 0 {
+                    return wrong("the padding behind the last channel is not zero");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn count_starts(&mut self) {
+        let shape = self.shape;
+        let blocks = shape.taps * shape.blocks();
+        for (panel, starts) in self.starts.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+            for block in panel * blocks..(panel + 1) * blocks {
+                let sums = self.values.sums(shape, block);
+                starts.iter_mut().zip(sums).for_each(|(start, sum)| *start -= 128 * sum);
+            }
+        }
     }
 
     /// Panels of zeros.
@@ -128,15 +335,12 @@ impl IntPanels {
         let step = largest / 127.0;
         self.steps[output] = step;
         let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
-        let mut sum = 0;
         for (channel, per_tap) in row.chunks_exact(self.shape.taps).enumerate() {
             for (tap, weight) in per_tap.iter().enumerate() {
                 let q = (weight * inverse).round_ties_even().clamp(-127.0, 127.0) as i8;
                 values[self.shape.at(output, tap, channel)] = q;
-                sum += i32::from(q);
             }
         }
-        self.starts[output] = -128 * sum;
     }
 
     /// `row: [channel][tap]`. The step is set so that the widest group has the multiplier 15; every
@@ -149,7 +353,7 @@ impl IntPanels {
         let step = largest / (8.0 * 15.0);
         self.steps[output] = step;
         let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
-        let (mut group, mut sum) = ([0.0; GROUP], 0);
+        let mut group = [0.0; GROUP];
         for tap in 0..shape.taps {
             for first in (0..shape.channels).step_by(GROUP) {
                 let group = &mut group[..GROUP.min(shape.channels - first)];
@@ -164,11 +368,9 @@ impl IntPanels {
                 for (i, value) in group.iter().enumerate() {
                     let q = int4(*value, multiplier);
                     put_int4(pairs, shape.at(output, tap, first + i), q);
-                    sum += i32::from(q) * i32::from(multiplier);
                 }
             }
         }
-        self.starts[output] = -128 * sum;
     }
 
     /// Sets a weight to zero, of depths and outputs within the padding too.
@@ -207,13 +409,26 @@ impl IntPanels {
         values
     }
 
-    /// Bytes held.
+    /// Bytes that the values of these panels take, be they here or hollow.
     pub fn bytes(&self) -> usize {
-        let values = match &self.values {
-            Values::Int8(values) => values.len(),
-            Values::Int4 { pairs, multipliers } => pairs.len() + multipliers.len(),
+        let whole = self.shape.panels() * self.shape.panel_bytes();
+        let values = match self.encoding() {
+            Encoding::Int8 => whole,
+            Encoding::Int4 => whole / 2 + self.shape.multipliers().iter().product::<usize>(),
         };
-        values + self.steps.len() * (size_of::<f32>() + size_of::<i32>())
+        values + self.shape.panels() * LANES * (size_of::<f32>() + size_of::<i32>())
+    }
+
+    /// The bytes to store.
+    pub fn to_store(&self) -> PanelBytes<'_> {
+        let (weight, multipliers) = match &self.values {
+            Values::Int8(values) => (values.bytes(), None),
+            Values::Int4 { pairs, multipliers } => (pairs.bytes(), Some(multipliers.bytes())),
+        };
+        let steps = &self.steps[..self.shape.outputs.min(self.steps.len())];
+        let steps = steps.iter().flat_map(|step| step.to_le_bytes()).collect();
+        let (shape, encoding) = (self.shape, self.encoding());
+        PanelBytes { shape, encoding, weight, steps, multipliers }
     }
 }
 

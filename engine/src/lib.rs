@@ -26,7 +26,7 @@ pub mod tensor;
 pub mod weights;
 
 pub use graph::{ConvSpec, Graph, GraphError, Mask, Padding, Pointwise, Rate, Value};
-pub use int_weights::Encoding;
+pub use int_weights::{Encoding, PanelBytes, PanelShape, StoredPanels};
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use machine::{Peak, PeakSource};
 pub use mapped::MappedFile;

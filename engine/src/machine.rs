@@ -12,7 +12,7 @@ use crate::plan::Plan;
 use crate::pool::Pool;
 use crate::random::Storage;
 use crate::session::{Engine, Session};
-use crate::tensor::{DType, Shape};
+use crate::tensor::Shape;
 use crate::weights::Filter;
 
 /// A limit of the arithmetic units.
@@ -46,7 +46,7 @@ impl Engine {
     /// None that a machine can cause; the graph of the cached product is sound.
     pub fn f32_peak(&mut self) -> Result<Peak, GraphError> {
         let found = peak::f32_loop(self.isa());
-        self.peak(found, Storage::Float(DType::F32))
+        self.peak(found, Storage::F32)
     }
 
     /// The most multiply-adds per second in int8, with exact sums.

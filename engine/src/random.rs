@@ -7,14 +7,15 @@
 use crate::aligned::Aligned;
 use crate::int_weights::{BLOCK_BYTES, Encoding, GROUP, IntPanels, PanelShape, Values};
 use crate::kernels::int::BLOCK;
-use crate::tensor::DType;
 use crate::weights::{Filter, LANES, Norm, Panels};
 
 /// How the values of a filter are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Storage {
-    /// In floating point.
-    Float(DType),
+    /// In half precision.
+    F16,
+    /// In single precision.
+    F32,
     /// In integers.
     Int(Encoding),
 }
@@ -28,7 +29,8 @@ impl Filter {
         let panel_shape = PanelShape { outputs, taps: kh * kw, channels };
         let limit = 1.0 / ((kh * kw * channels).max(1) as f32).sqrt();
         let panels = match storage {
-            Storage::Float(dtype) => float_panels(panel_shape, dtype, limit, &mut random),
+            Storage::F16 => half_panels(panel_shape, limit, &mut random),
+            Storage::F32 => single_panels(panel_shape, limit, &mut random),
             Storage::Int(encoding) => {
                 Panels::Int(int_panels(panel_shape, encoding, limit, &mut random))
             }
@@ -38,7 +40,7 @@ impl Filter {
             bias[..outputs].fill_with(|| limit * random.unit());
             bias
         });
-        Self::from_panels(panels, bias, shape)
+        Self::from_parts(panels, bias, shape)
     }
 }
 
@@ -49,24 +51,23 @@ impl Norm {
     }
 }
 
-fn float_panels(shape: PanelShape, dtype: DType, limit: f32, random: &mut Random) -> Panels {
-    let len = shape.panels() * LANES * shape.taps * shape.channels;
-    let value = |byte: usize| limit * f32::from(level(byte as u8)) / 127.0;
-    match dtype {
-        DType::F16 => {
-            let values: [u16; 256] =
-                std::array::from_fn(|byte| half::f16::from_f32(value(byte)).to_bits());
-            let mut panels = Aligned::zeros(len);
-            random.fill(&mut panels, |byte| values[usize::from(byte)]);
-            Panels::F16(panels)
-        }
-        DType::F32 | DType::BF16 => {
-            let values: [f32; 256] = std::array::from_fn(value);
-            let mut panels = Aligned::zeros(len);
-            random.fill(&mut panels, |byte| values[usize::from(byte)]);
-            Panels::F32(panels)
-        }
-    }
+/// Values that a byte of a filter in floating point stands for.
+fn values(limit: f32) -> [f32; 256] {
+    std::array::from_fn(|byte| limit * f32::from(level(byte as u8)) / 127.0)
+}
+
+fn half_panels(shape: PanelShape, limit: f32, random: &mut Random) -> Panels {
+    let values = values(limit).map(|v| half::f16::from_f32(v).to_bits());
+    let mut panels = Aligned::zeros(shape.panels() * LANES * shape.taps * shape.channels);
+    random.fill(&mut panels, |byte| values[usize::from(byte)]);
+    Panels::F16(panels)
+}
+
+fn single_panels(shape: PanelShape, limit: f32, random: &mut Random) -> Panels {
+    let values = values(limit);
+    let mut panels = Aligned::zeros(shape.panels() * LANES * shape.taps * shape.channels);
+    random.fill(&mut panels, |byte| values[usize::from(byte)]);
+    Panels::F32(panels)
 }
 
 /// A byte as one of the levels `-127 ..= 127`.
@@ -172,12 +173,8 @@ impl Random {
 mod tests {
     use super::*;
 
-    const STORAGES: [Storage; 4] = [
-        Storage::Float(DType::F32),
-        Storage::Float(DType::F16),
-        Storage::Int(Encoding::Int8),
-        Storage::Int(Encoding::Int4),
-    ];
+    const STORAGES: [Storage; 4] =
+        [Storage::F32, Storage::F16, Storage::Int(Encoding::Int8), Storage::Int(Encoding::Int4)];
 
     #[test]
     fn starts_are_those_of_the_values_that_the_panels_hold() {

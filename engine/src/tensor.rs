@@ -67,7 +67,8 @@ impl fmt::Display for Shape {
     }
 }
 
-/// How the values of a stored tensor are encoded, little-endian.
+/// How the values of a stored tensor are encoded, little-endian. The last two are ggml's: blocks of
+/// 32 values that share a step in f16.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum DType {
     /// IEEE binary32.
@@ -76,15 +77,43 @@ pub enum DType {
     F16,
     /// The upper half of a binary32.
     BF16,
+    /// Bytes whose meaning another tensor gives, such as integer panels.
+    I8,
+    /// Blocks of a step and 32 int8.
+    Q8_0,
+    /// Blocks of a step and 32 int4, the first half of the values in the low bits.
+    Q4_0,
 }
 
+/// Values of a block of the types in blocks.
+const BLOCK: usize = 32;
+
 impl DType {
-    /// Bytes of one value.
+    /// Values of one block: 1 where each value stands alone.
+    pub const fn block(&self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 | Self::I8 => 1,
+            Self::Q8_0 | Self::Q4_0 => BLOCK,
+        }
+    }
+
+    /// Bytes of one block: of one value where each stands alone.
     pub const fn bytes(&self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::BF16 => 2,
+            Self::I8 => 1,
+            Self::Q8_0 => 2 + BLOCK,
+            Self::Q4_0 => 2 + BLOCK / 2,
         }
+    }
+
+    /// Bytes of `values` values; `None` when they are no whole number of blocks, or too many.
+    pub const fn bytes_of(&self, values: usize) -> Option<usize> {
+        if !values.is_multiple_of(self.block()) {
+            return None;
+        }
+        (values / self.block()).checked_mul(self.bytes())
     }
 }
 
@@ -94,6 +123,9 @@ impl fmt::Display for DType {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::BF16 => "bf16",
+            Self::I8 => "i8",
+            Self::Q8_0 => "q8_0",
+            Self::Q4_0 => "q4_0",
         })
     }
 }
@@ -109,8 +141,8 @@ pub struct TensorView<'a> {
 impl<'a> TensorView<'a> {
     /// Wraps `bytes`; `None` when their number is not what `dtype` and `shape` ask for.
     pub fn new(dtype: DType, shape: &'a [usize], bytes: &'a [u8]) -> Option<Self> {
-        let len = shape.iter().try_fold(dtype.bytes(), |len, &d| len.checked_mul(d))?;
-        (len == bytes.len()).then_some(Self { dtype, shape, bytes })
+        let values = shape.iter().try_fold(1usize, |len, &d| len.checked_mul(d))?;
+        (dtype.bytes_of(values)? == bytes.len()).then_some(Self { dtype, shape, bytes })
     }
 
     /// Encoding of the values.
@@ -130,7 +162,7 @@ impl<'a> TensorView<'a> {
 
     /// Number of values.
     pub fn len(&self) -> usize {
-        self.bytes.len() / self.dtype.bytes()
+        self.bytes.len() / self.dtype.bytes() * self.dtype.block()
     }
 
     /// Whether the tensor holds no value.
@@ -151,24 +183,55 @@ impl<'a> TensorView<'a> {
     /// # Panics
     /// When the range reaches past the end.
     pub fn read_f32(&self, start: usize, out: &mut [f32]) {
-        let size = self.dtype.bytes();
-        let bytes = &self.bytes[start * size..(start + out.len()) * size];
         match self.dtype {
-            DType::F32 => {
-                for (o, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-                    *o = f32::from_le_bytes(*b);
-                }
-            }
-            DType::F16 => {
-                for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *o = half::f16::from_le_bytes(*b).to_f32();
-                }
-            }
-            DType::BF16 => {
-                for (o, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                    *o = half::bf16::from_le_bytes(*b).to_f32();
-                }
-            }
+            DType::F32 => self.read_each(start, out, f32::from_le_bytes),
+            DType::F16 => self.read_each(start, out, |b| half::f16::from_le_bytes(b).to_f32()),
+            DType::BF16 => self.read_each(start, out, |b| half::bf16::from_le_bytes(b).to_f32()),
+            DType::I8 => self.read_each(start, out, |b| f32::from(i8::from_le_bytes(b))),
+            DType::Q8_0 => self.read_blocks(start, out, q8_0),
+            DType::Q4_0 => self.read_blocks(start, out, q4_0),
         }
     }
+
+    fn read_each<const N: usize>(
+        &self,
+        start: usize,
+        out: &mut [f32],
+        decode: impl Fn([u8; N]) -> f32,
+    ) {
+        let values = &self.bytes.as_chunks::<N>().0[start..start + out.len()];
+        out.iter_mut().zip(values).for_each(|(o, b)| *o = decode(*b));
+    }
+
+    fn read_blocks<const N: usize>(
+        &self,
+        start: usize,
+        mut out: &mut [f32],
+        decode: fn(&[u8; N]) -> [f32; BLOCK],
+    ) {
+        let (blocks, mut at) = (self.bytes.as_chunks::<N>().0, start);
+        while !out.is_empty() {
+            let values = &decode(&blocks[at / BLOCK])[at % BLOCK..];
+            let (now, later) = out.split_at_mut(values.len().min(out.len()));
+            now.copy_from_slice(&values[..now.len()]);
+            (out, at) = (later, at + now.len());
+        }
+    }
+}
+
+/// The step in front of a block's values.
+fn step(block: &[u8]) -> f32 {
+    half::f16::from_le_bytes([block[0], block[1]]).to_f32()
+}
+
+fn q8_0(block: &[u8; DType::Q8_0.bytes()]) -> [f32; BLOCK] {
+    std::array::from_fn(|i| step(block) * f32::from(block[2 + i].cast_signed()))
+}
+
+fn q4_0(block: &[u8; DType::Q4_0.bytes()]) -> [f32; BLOCK] {
+    std::array::from_fn(|i| {
+        let pair = block[2 + i % (BLOCK / 2)];
+        let bits = if i < BLOCK / 2 { pair & 15 } else { pair >> 4 };
+        step(block) * f32::from(bits.cast_signed() - 8)
+    })
 }

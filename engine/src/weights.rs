@@ -11,7 +11,7 @@
 use std::fmt;
 
 use crate::aligned::Aligned;
-use crate::int_weights::{Encoding, IntPanels, PanelShape};
+use crate::int_weights::{Encoding, IntPanels, PanelBytes, PanelShape, StoredPanels};
 use crate::tensor::{DType, TensorView};
 
 /// Outputs per panel, on every instruction set.
@@ -19,7 +19,7 @@ pub const LANES: usize = 16;
 
 /// A tensor did not have the shape that its place in the network asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WeightError(String);
+pub struct WeightError(pub(crate) String);
 
 impl fmt::Display for WeightError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -110,7 +110,7 @@ impl Filter {
     /// nearest. Bias `[out]` stays in f32.
     ///
     /// # Errors
-    /// When the shapes are not these.
+    /// When the shapes are not these, a weight is not finite, or sums would not fit 32 bits.
     pub fn rounded(
         weight: &TensorView<'_>,
         bias: Option<&TensorView<'_>>,
@@ -120,12 +120,12 @@ impl Filter {
         let row = c * kh * kw;
         let shape = PanelShape { outputs: n, taps: kh * kw, channels: c };
         let read = |o: usize, out: &mut [f32]| weight.read_f32(o * row, out);
-        let panels = Panels::Int(IntPanels::round(encoding, shape, &read));
+        let panels = Panels::Int(IntPanels::round(encoding, shape, &read)?);
         Ok(Self { panels, bias: pad_bias(bias, n)?, outputs: n, channels: c, kernel: (kh, kw) })
     }
 
     /// A filter `[out, in, kh, kw]` of packed panels and a bias padded to whole panels.
-    pub(crate) fn from_panels(
+    pub(crate) fn from_parts(
         panels: Panels,
         bias: Option<Vec<f32>>,
         [outputs, channels, kh, kw]: [usize; 4],
@@ -133,11 +133,30 @@ impl Filter {
         Self { panels, bias, outputs, channels, kernel: (kh, kw) }
     }
 
+    /// Takes the integer weights of a layer `[out, in, kh, kw]` as a file stores them. Bias `[out]`.
+    ///
+    /// # Errors
+    /// When a shape is not what the layer's sizes ask for, or values are not such as
+    /// [`Filter::rounded`] makes: kernels rely on that no int8 is -128 and no multiplier beyond 15.
+    pub fn from_panels(
+        [outputs, channels, kh, kw]: [usize; 4],
+        stored: &StoredPanels<'_>,
+        bias: Option<&TensorView<'_>>,
+    ) -> Result<Self, WeightError> {
+        let shape = PanelShape { outputs, taps: kh * kw, channels };
+        let panels = Panels::Int(IntPanels::stored(shape, stored)?);
+        let bias = pad_bias(bias, outputs)?;
+        Ok(Self { panels, bias, outputs, channels, kernel: (kh, kw) })
+    }
+
     fn pack(
         weight: &TensorView<'_>,
         [n, c, kh, kw]: [usize; 4],
         bias: Option<&TensorView<'_>>,
     ) -> Result<Self, WeightError> {
+        if weight.dtype() == DType::I8 {
+            return Err(WeightError("integers have no meaning without their steps".to_owned()));
+        }
         let taps = kh * kw;
         let bias = pad_bias(bias, n)?;
         let len = n.next_multiple_of(LANES) * taps * c;
@@ -159,7 +178,7 @@ impl Filter {
                 each(&mut |at, value| panels[at] = half::f16::from_f32(value).to_bits());
                 Panels::F16(panels)
             }
-            DType::F32 | DType::BF16 => {
+            _ => {
                 let mut panels = Aligned::zeros(len);
                 each(&mut |at, value| panels[at] = value);
                 Panels::F32(panels)
@@ -177,9 +196,28 @@ impl Filter {
         let kernel = (kh, kw);
         let panels = match weight.dtype() {
             DType::F16 => Panels::F16(Aligned::zeros(0)),
-            DType::F32 | DType::BF16 => Panels::F32(Aligned::zeros(0)),
+            _ => Panels::F32(Aligned::zeros(0)),
         };
         Ok(Self { panels, bias: bias.then(Vec::new), outputs, channels, kernel })
+    }
+
+    /// The same for integer weights of a layer `[out, in, kh, kw]`.
+    pub fn hollow_panels(
+        [outputs, channels, kh, kw]: [usize; 4],
+        encoding: Encoding,
+        bias: bool,
+    ) -> Self {
+        let shape = PanelShape { outputs, taps: kh * kw, channels };
+        let panels = Panels::Int(IntPanels::hollow(encoding, shape));
+        Self { panels, bias: bias.then(Vec::new), outputs, channels, kernel: (kh, kw) }
+    }
+
+    /// The bytes that [`Filter::from_panels`] takes; `None` for weights in floating point.
+    pub fn to_store(&self) -> Option<PanelBytes<'_>> {
+        match &self.panels {
+            Panels::Int(panels) => Some(panels.to_store()),
+            Panels::F32(_) | Panels::F16(_) => None,
+        }
     }
 
     /// Output channels.

@@ -1,6 +1,7 @@
 //! The `pochade-quantize` command: a model in, one GGUF file out.
 //!
-//! For now it converts and narrows to f16; it has no integer types.
+//! It narrows weights to f16, or rounds them to int8 or int4 as the engine's integer kernels read
+//! them.
 #![forbid(unsafe_code)]
 
 use std::ops::ControlFlow;
@@ -38,6 +39,11 @@ enum Weights {
     F32,
     /// 16 bits for filters and matrices; norms and biases as the model has them.
     F16,
+    /// 8 bits and a step per output for the layers that work in integers; the first and last ones
+    /// and those of the time stay in 16 bits.
+    Int8,
+    /// 4 bits and a multiplier for every 32 channels, in the same layers.
+    Int4,
 }
 
 impl From<Weights> for WeightEncoding {
@@ -46,6 +52,8 @@ impl From<Weights> for WeightEncoding {
             Weights::Keep => Self::Keep,
             Weights::F32 => Self::F32,
             Weights::F16 => Self::F16,
+            Weights::Int8 => Self::Int8,
+            Weights::Int4 => Self::Int4,
         }
     }
 }

@@ -14,7 +14,7 @@ use pochade_engine::{
 use super::network::noise;
 use super::timing::{best_and_median, repeat};
 use super::{BenchError, Event, Observer, Outcome, Report, Settings, tell};
-use crate::files::{Component, RandomWeights, Weights};
+use crate::files::{RandomWeights, Weights};
 
 /// How long one layer is repeated.
 const PATIENCE: Duration = Duration::from_millis(300);
@@ -35,7 +35,7 @@ pub(super) fn run(
     report: &mut Report,
     observer: &mut Observer<'_>,
 ) -> Result<(), BenchError> {
-    let source = RandomWeights::new(Component::Unet, settings.weights);
+    let source = RandomWeights::new(settings.weights);
     let make = Maker { weights: Weights::random(&source), batch: settings.batch };
     for build in CASES {
         let case = build(&make)?;

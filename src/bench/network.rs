@@ -59,7 +59,7 @@ pub(super) fn build(
 
 fn text(wanted: Wanted, config: &ClipTextConfig, index: usize) -> Result<Subject, BenchError> {
     let part = [Component::TextEncoder, Component::TextEncoder2][index.min(1)];
-    let weights = RandomWeights::new(part, wanted.weights);
+    let weights = RandomWeights::new(wanted.weights);
     let network = ClipText::load(&Weights::random(&weights), config)?;
     let mut graph = Graph::named(part.name());
     let input = network.input(&mut graph, wanted.batch, config.positions);
@@ -73,7 +73,7 @@ fn text(wanted: Wanted, config: &ClipTextConfig, index: usize) -> Result<Subject
 }
 
 fn unet(wanted: Wanted, config: &UNetConfig, tokens: usize) -> Result<Subject, BenchError> {
-    let weights = RandomWeights::new(Component::Unet, wanted.weights);
+    let weights = RandomWeights::new(wanted.weights);
     let network = UNet::load(&Weights::random(&weights), config)?;
     let side = wanted.size / FACTOR;
     let extent = UNetExtent { batch: wanted.batch, height: side, width: side, tokens };
@@ -90,7 +90,7 @@ fn unet(wanted: Wanted, config: &UNetConfig, tokens: usize) -> Result<Subject, B
 }
 
 fn decoder(wanted: Wanted, config: &AutoencoderConfig) -> Result<Subject, BenchError> {
-    let weights = RandomWeights::new(Component::Autoencoder, wanted.weights);
+    let weights = RandomWeights::new(wanted.weights);
     let network = Autoencoder::load(&Weights::random(&weights), config, Halves::Decoder)?;
     let side = wanted.size / FACTOR;
     let mut graph = Graph::named(Component::Autoencoder.name());

@@ -75,8 +75,8 @@ fn print_table(inspection: &Inspection, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "{}\n{}\n", inspection.model, inspection.description)?;
     print_row(out, ["part", "parameters", "bytes", "activations", "types"])?;
     for part in &inspection.parts {
-        let types: Vec<String> =
-            part.types.iter().map(|t| format!("{} x{}", t.name, t.tensors)).collect();
+        let shown = |t: &TypeInspection| format!("{} x{} ({})", t.name, t.tensors, bytes(t.bytes));
+        let types: Vec<String> = part.types.iter().map(shown).collect();
         let activations = part.activations.map_or_else(|| "-".to_owned(), bytes);
         let (parameters, size) = (millions(part.parameters()), bytes(part.bytes()));
         print_row(out, [&part.name, &parameters, &size, &activations, &types.join(", ")])?;

@@ -48,11 +48,11 @@ impl Studio for Workshop {
 fn types(files: &ModelFiles, part: Component) -> anyhow::Result<Vec<TypeInspection>> {
     let mut groups: BTreeMap<String, TypeInspection> = BTreeMap::new();
     for tensor in files.weights(part)?.tensors() {
-        let name = tensor.encoding.to_string();
+        let name = tensor.kind();
         let group = groups.entry(name.clone()).or_default();
         group.name = name;
         group.tensors += 1;
-        group.parameters += tensor.shape.iter().product::<usize>() as u64;
+        group.parameters += tensor.parameters() as u64;
         group.bytes += tensor.bytes as u64;
     }
     Ok(groups.into_values().collect())

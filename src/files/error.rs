@@ -104,7 +104,8 @@ impl fmt::Display for FileError {
             }
             Self::Encoding { file, tensor, encoding } => write!(
                 f,
-                "{file}: tensor '{tensor}' is stored as {encoding}; only f32, f16 and bf16 are read"
+                "{file}: tensor '{tensor}' is stored as {encoding}, which is not read here; \
+                 f32, f16, bf16, q8_0 and q4_0 are"
             ),
             Self::Io { file, action, reason } => write!(f, "{file}: cannot {action}: {reason}"),
             Self::Malformed { file, problem } => write!(f, "{file}: {problem}"),

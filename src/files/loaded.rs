@@ -11,6 +11,10 @@ use super::names::Cut;
 use super::table::count;
 use super::{Encoding, FileError, StoredTensor, TensorFile, TensorSource};
 
+/// Behind a weight's name: what its steps are worth, and the multipliers of int4.
+pub(super) const STEP: &str = ".step";
+pub(super) const MULTIPLIER: &str = ".multiplier";
+
 /// The weights of one part. Dropping them gives the memory of their pages back.
 #[derive(Debug)]
 pub struct ComponentWeights {
@@ -34,6 +38,38 @@ pub struct TensorInfo<'a> {
     pub shape: &'a [usize],
     /// Bytes in the file.
     pub bytes: usize,
+}
+
+impl TensorInfo<'_> {
+    /// How the values are encoded, in a word: `int8` and `int4` are the panels of integer weights
+    /// with their steps and multipliers.
+    pub fn kind(&self) -> String {
+        match self.encoding {
+            Encoding::Plain(dtype) => kind(self.name, *dtype, self.shape),
+            Encoding::Other(name) => name.clone(),
+        }
+    }
+
+    /// Number of parameters: those of integer panels with the zeros that fill them up, none for
+    /// their steps.
+    pub fn parameters(&self) -> usize {
+        let values = self.shape.iter().product();
+        match self.kind().as_str() {
+            "steps" => 0,
+            "int4" => 2 * values,
+            _ => values,
+        }
+    }
+}
+
+/// [`TensorInfo::kind`] of a tensor `name`.
+pub(super) fn kind(name: &str, dtype: DType, shape: &[usize]) -> String {
+    match (dtype, shape) {
+        (DType::I8, [.., 256]) => "int8".to_owned(),
+        (DType::I8, [.., 128]) => "int4".to_owned(),
+        _ if name.ends_with(STEP) || name.ends_with(MULTIPLIER) => "steps".to_owned(),
+        _ => dtype.to_string(),
+    }
 }
 
 /// A canonical tensor and where it is.
@@ -233,7 +269,7 @@ fn cut_out(
     bytes: &[u8],
 ) -> Option<(Vec<usize>, Data)> {
     let (&rows, inner) = stored.shape.split_first()?;
-    let row = count(inner)?.checked_mul(dtype.bytes())?;
+    let row = dtype.bytes_of(count(inner)?)?;
     match cut {
         Cut::Whole => None,
         Cut::Third(part) => {
@@ -252,6 +288,9 @@ fn cut_out(
         }
         Cut::Transposed => {
             let [rows, columns] = stored.shape[..] else { return None };
+            if dtype.block() > 1 {
+                return None;
+            }
             Some((
                 vec![columns, rows],
                 Data::Owned(transposed(bytes, rows, columns, dtype.bytes())),

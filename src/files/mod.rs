@@ -25,7 +25,6 @@ pub use error::FileError;
 pub use loaded::{ComponentWeights, TensorInfo};
 pub use pack::{Packed, Progress, WeightEncoding, pack};
 pub use package::ModelFiles;
-pub use precision::stays_float;
 pub use random::{FilterEncoding, RandomWeights};
 pub use replace::NewFile;
 pub use table::{Encoding, StoredTensor, TensorFile};

@@ -4,17 +4,25 @@
 //! `pochade.<tokenizer>.{tokens,merges,config}` a tokenizer, `pochade.pipeline` the pipeline's
 //! class. Tensors have LDM's full names and stand in the order of execution. One tensor at a time
 //! is in memory.
+//!
+//! A weight in integers is three tensors. `X.weight` holds the panels of 16 outputs byte for byte
+//! as kernels read them, as an I8 tensor `[panels, taps, blocks, 256]` (int8) or `[panels, taps,
+//! blocks, 128]` (int4); `X.weight.step` is `[outputs]` in f32; int4 has `X.weight.multiplier`, I8
+//! `[panels, taps, groups, 16]`. `pochade.layout` is the version of this arrangement,
+//! `pochade.<part>.encoding` a word for people.
 
 use std::ops::ControlFlow;
 use std::path::Path;
 
 use half::f16;
-use pochade_engine::{DType, TensorView};
+use pochade_engine::{DType, Encoding as Integers, Filter, PanelShape, TensorView};
 
 use super::gguf::{GgufWriter, TensorSpec, Value};
-use super::package::{PIPELINE_KEY, config_key};
+use super::loaded::{MULTIPLIER, STEP, kind};
+use super::package::{LAYOUT, LAYOUT_KEY, PIPELINE_KEY, config_key, encoding_key};
 use super::{
     Component, ComponentWeights, Encoding, FileError, ModelFiles, TensorInfo, TensorSource,
+    precision,
 };
 use crate::text::Tokenizer;
 
@@ -28,6 +36,11 @@ pub enum WeightEncoding {
     F32,
     /// Filters and matrices in f16; vectors (norms, biases), which are small, as they are stored.
     F16,
+    /// Layers that work in integers in int8, one step per output; other filters and matrices in
+    /// f16, vectors in f32.
+    Int8,
+    /// The same in int4, with a multiplier per 32 channels.
+    Int4,
 }
 
 /// How far packing has come, reported before each tensor.
@@ -58,7 +71,8 @@ pub struct Packed {
 /// work.
 ///
 /// # Errors
-/// When the source is damaged or has encodings that are not read, a value does not fit f16, the
+/// When the source is damaged or has encodings that are not read, has integer weights that would
+/// have to become others, a value does not fit f16 or is not finite where integers are made, the
 /// target cannot be written, or `progress` says break.
 pub fn pack(
     model: &ModelFiles,
@@ -66,10 +80,10 @@ pub fn pack(
     encoding: WeightEncoding,
     mut progress: impl FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Packed, FileError> {
-    let (specs, left_out) = table(model, encoding)?;
-    let sizes = specs.iter().map(|s| (s.shape.iter().product::<usize>() * s.dtype.bytes()) as u64);
-    let (tensors, total) = (specs.len(), sizes.sum());
-    let mut writer = GgufWriter::create(path, &metadata(model)?, specs)?;
+    let Table { specs, left_out, parts } = table(model, encoding)?;
+    let (tensors, total) = (specs.len(), specs.iter().filter_map(TensorSpec::bytes).sum::<usize>());
+    let total = total as u64;
+    let mut writer = GgufWriter::create(path, &metadata(model, &parts)?, specs)?;
     let mut done = 0;
     for component in with_weights(model) {
         let weights = model.weights(component)?;
@@ -77,7 +91,7 @@ pub fn pack(
             if progress(Progress { component, tensor: info.name, done, total }).is_break() {
                 return Err(FileError::Interrupted { file: path.display().to_string() });
             }
-            done += write(&mut writer, &weights, info, encoding)?;
+            done += write(&mut writer, &weights, info, encoding)? as u64;
             weights.release(info.name);
         }
     }
@@ -89,37 +103,111 @@ fn with_weights(model: &ModelFiles) -> impl Iterator<Item = Component> {
     model.components().filter(|component| *component != Component::Scheduler)
 }
 
-/// The tensors to be written, and the names of those that are not.
-fn table(
-    model: &ModelFiles,
-    encoding: WeightEncoding,
-) -> Result<(Vec<TensorSpec>, Vec<String>), FileError> {
-    let (mut specs, mut left_out) = (Vec::new(), Vec::new());
+/// What will be written.
+struct Table {
+    specs: Vec<TensorSpec>,
+    /// The names of the tensors that are not.
+    left_out: Vec<String>,
+    /// Every part and the encoding of its weights, in a word.
+    parts: Vec<(Component, String)>,
+}
+
+fn table(model: &ModelFiles, encoding: WeightEncoding) -> Result<Table, FileError> {
+    let mut table = Table { specs: Vec::new(), left_out: Vec::new(), parts: Vec::new() };
     for component in with_weights(model) {
         let weights = model.weights(component)?;
+        let first = table.specs.len();
         for info in weights.tensors() {
             let Encoding::Plain(stored) = info.encoding else {
                 // Asking for the values makes the error that says so.
                 weights.view(info.name)?;
                 continue;
             };
-            specs.push(TensorSpec {
-                name: format!("{}{}", component.prefix(), info.name),
-                dtype: target(*stored, info.shape, encoding),
-                shape: info.shape.to_vec(),
-            });
+            if *stored == DType::I8 && encoding != WeightEncoding::Keep {
+                return Err(already_integers(&weights, info.name));
+            }
+            let name = format!("{}{}", component.prefix(), info.name);
+            table.specs.extend(target(*stored, info.name, info.shape, encoding).specs(name, info));
         }
-        left_out.extend(weights.unused().iter().cloned());
+        table.parts.push((component, word(&table.specs[first..])));
+        table.left_out.extend(weights.unused().iter().cloned());
     }
-    Ok((specs, left_out))
+    Ok(table)
 }
 
-fn target(stored: DType, shape: &[usize], encoding: WeightEncoding) -> DType {
-    match encoding {
-        WeightEncoding::F32 => DType::F32,
-        WeightEncoding::F16 if shape.len() > 1 => DType::F16,
-        WeightEncoding::F16 | WeightEncoding::Keep => stored,
+fn already_integers(weights: &ComponentWeights, name: &str) -> FileError {
+    let problem = format!(
+        "'{name}' is in integers already; convert the model that this file was made from, or keep \
+         the weights as they are"
+    );
+    FileError::malformed(weights.origin(), problem)
+}
+
+/// The encoding that most bytes of a part are in, or that of its integers where it has any.
+fn word(specs: &[TensorSpec]) -> String {
+    let mut bytes: Vec<(String, usize)> = Vec::new();
+    for spec in specs {
+        let name = kind(&spec.name, spec.dtype, &spec.shape);
+        match bytes.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, sum)) => *sum += spec.bytes().unwrap_or(0),
+            None => bytes.push((name, spec.bytes().unwrap_or(0))),
+        }
     }
+    let integers = bytes.iter().find(|(name, _)| name.starts_with("int"));
+    let most = integers.or_else(|| bytes.iter().max_by_key(|(_, sum)| *sum));
+    most.map_or_else(String::new, |(name, _)| name.clone())
+}
+
+/// What becomes of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Float(DType),
+    Integers(Integers, PanelShape),
+}
+
+impl Target {
+    /// The tensors that are written in place of the one called `name`.
+    fn specs(self, name: String, info: TensorInfo<'_>) -> Vec<TensorSpec> {
+        let spec = |name: String, dtype, shape: &[usize]| TensorSpec {
+            name,
+            dtype,
+            shape: shape.to_vec(),
+        };
+        match self {
+            Self::Float(dtype) => vec![spec(name, dtype, info.shape)],
+            Self::Integers(encoding, shape) => {
+                let mut specs = vec![
+                    spec(name.clone(), DType::I8, &shape.weight(encoding)),
+                    spec(format!("{name}{STEP}"), DType::F32, &[shape.outputs]),
+                ];
+                if encoding == Integers::Int4 {
+                    let multipliers = shape.multipliers();
+                    specs.push(spec(format!("{name}{MULTIPLIER}"), DType::I8, &multipliers));
+                }
+                specs
+            }
+        }
+    }
+}
+
+fn target(stored: DType, name: &str, shape: &[usize], encoding: WeightEncoding) -> Target {
+    let integers = match encoding {
+        WeightEncoding::Int8 => Some(Integers::Int8),
+        WeightEncoding::Int4 => Some(Integers::Int4),
+        _ => None,
+    };
+    let filter =
+        integers.zip(precision::size(shape)).filter(|_| precision::is_integer(name, shape));
+    if let Some((integers, [outputs, channels, kh, kw])) = filter {
+        return Target::Integers(integers, PanelShape { outputs, taps: kh * kw, channels });
+    }
+    Target::Float(match encoding {
+        WeightEncoding::F32 => DType::F32,
+        WeightEncoding::Keep => stored,
+        _ if shape.len() > 1 => DType::F16,
+        WeightEncoding::F16 => stored,
+        WeightEncoding::Int8 | WeightEncoding::Int4 => DType::F32,
+    })
 }
 
 /// Writes one tensor and says how many bytes it took.
@@ -128,21 +216,51 @@ fn write(
     weights: &ComponentWeights,
     info: TensorInfo<'_>,
     encoding: WeightEncoding,
-) -> Result<u64, FileError> {
+) -> Result<usize, FileError> {
     let view = weights.view(info.name)?;
-    let dtype = target(view.dtype(), view.shape(), encoding);
-    if dtype == view.dtype() {
+    let wrong = |problem: String| FileError::malformed(weights.origin(), problem);
+    match target(view.dtype(), info.name, view.shape(), encoding) {
+        Target::Float(dtype) if dtype == view.dtype() => {
+            writer.tensor(&view)?;
+            Ok(view.bytes().len())
+        }
+        Target::Float(dtype) => {
+            let bytes = recode(&view, dtype).ok_or_else(|| {
+                wrong(format!("'{}' has values beyond the range of f16; use f32", info.name))
+            })?;
+            put(writer, dtype, view.shape(), &bytes)
+        }
+        Target::Integers(integers, _) => {
+            let filter = Filter::rounded(&view, None, integers)
+                .map_err(|e| wrong(format!("'{}' cannot be rounded: {e}", info.name)))?;
+            write_panels(writer, &filter)
+        }
+    }
+}
+
+fn write_panels(writer: &mut GgufWriter, filter: &Filter) -> Result<usize, FileError> {
+    let Some(panels) = filter.to_store() else { return Ok(0) };
+    let shape = panels.shape;
+    let mut bytes = put(writer, DType::I8, &shape.weight(panels.encoding), panels.weight)?;
+    bytes += put(writer, DType::F32, &[shape.outputs], &panels.steps)?;
+    if let Some(multipliers) = panels.multipliers {
+        bytes += put(writer, DType::I8, &shape.multipliers(), multipliers)?;
+    }
+    Ok(bytes)
+}
+
+/// Writes the next tensor. Bytes that are not what the shape takes are skipped, and missed when the
+/// writer ends.
+fn put(
+    writer: &mut GgufWriter,
+    dtype: DType,
+    shape: &[usize],
+    bytes: &[u8],
+) -> Result<usize, FileError> {
+    if let Some(view) = TensorView::new(dtype, shape, bytes) {
         writer.tensor(&view)?;
-        return Ok(view.bytes().len() as u64);
     }
-    let bytes = recode(&view, dtype).ok_or_else(|| FileError::Malformed {
-        file: weights.origin().to_owned(),
-        problem: format!("'{}' has values beyond the range of f16; use f32", info.name),
-    })?;
-    if let Some(recoded) = TensorView::new(dtype, view.shape(), &bytes) {
-        writer.tensor(&recoded)?;
-    }
-    Ok(bytes.len() as u64)
+    Ok(bytes.len())
 }
 
 /// The values in another encoding, `None` when one is finite and would not stay so.
@@ -157,7 +275,7 @@ fn recode(view: &TensorView<'_>, dtype: DType) -> Option<Vec<u8>> {
             match dtype {
                 DType::F32 => bytes.extend(value.to_le_bytes()),
                 DType::F16 => bytes.extend(narrowed(*value)?.to_le_bytes()),
-                DType::BF16 => bytes.extend(half::bf16::from_f32(*value).to_le_bytes()),
+                _ => return None,
             }
         }
         start += values.len();
@@ -171,9 +289,14 @@ fn narrowed(value: f32) -> Option<f16> {
     (narrow.is_finite() || !value.is_finite()).then_some(narrow)
 }
 
-fn metadata(model: &ModelFiles) -> Result<Vec<(String, Value)>, FileError> {
+fn metadata(
+    model: &ModelFiles,
+    parts: &[(Component, String)],
+) -> Result<Vec<(String, Value)>, FileError> {
     let text = |key: &str, text: &str| (key.to_owned(), Value::String(text.to_owned()));
     let mut entries = vec![text("general.architecture", "pochade")];
+    entries.push((LAYOUT_KEY.to_owned(), Value::U32(LAYOUT)));
+    entries.extend(parts.iter().map(|(part, word)| text(&encoding_key(*part), word)));
     if let Some(pipeline) = model.pipeline() {
         entries.push(text(PIPELINE_KEY, pipeline));
     }

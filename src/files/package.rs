@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use pochade_engine::DType;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -15,7 +16,7 @@ use super::diffusers::{DiffusersFolder, EmbeddedFiles};
 use super::gguf::{Gguf, Value as Entry};
 use super::loaded::Found;
 use super::names::{self, Cut, NameMap};
-use super::{Component, ComponentWeights, Config, FileError, TensorFile};
+use super::{Component, ComponentWeights, Config, Encoding, FileError, TensorFile};
 use crate::text::Tokenizer;
 
 /// The files of a model.
@@ -61,8 +62,9 @@ impl ModelFiles {
     /// Takes a GGUF file that is open already.
     ///
     /// # Errors
-    /// When its configs are not JSON.
+    /// When its configs are not JSON, or its weights are laid out in a way that is not known here.
     pub fn from_gguf(gguf: Gguf) -> Result<Self, FileError> {
+        check_layout(&gguf)?;
         let mut configs = BTreeMap::new();
         let origin = gguf.tensors().origin();
         for component in Component::ALL {
@@ -187,6 +189,36 @@ impl ModelFiles {
 
 /// Metadata of the pipeline's class.
 pub(super) const PIPELINE_KEY: &str = "pochade.pipeline";
+
+/// Metadata of the version of the integer weights' layout.
+pub(super) const LAYOUT_KEY: &str = "pochade.layout";
+/// The layout that is read and written: panels of 16 outputs, as the engine's kernels read them.
+pub(super) const LAYOUT: u32 = 1;
+
+/// Metadata of the encoding of a part's weights, for people: what counts is each tensor's type.
+pub(super) fn encoding_key(component: Component) -> String {
+    format!("pochade.{component}.encoding")
+}
+
+/// Integer weights mean nothing to who does not know their layout.
+fn check_layout(gguf: &Gguf) -> Result<(), FileError> {
+    let tensors = gguf.tensors();
+    let integers = || tensors.tensors().iter().find(|t| t.encoding == Encoding::Plain(DType::I8));
+    let problem = match gguf.get(LAYOUT_KEY) {
+        Some(version) if version.as_u64() == Some(LAYOUT.into()) => return Ok(()),
+        Some(version) => format!(
+            "its weights are in layout {version}, and layout {LAYOUT} is read here; convert the \
+             model again with the pochade-quantize of this version"
+        ),
+        None => match integers() {
+            None => return Ok(()),
+            Some(tensor) => {
+                format!("'{}' is in integers, but no '{LAYOUT_KEY}' says how", tensor.name)
+            }
+        },
+    };
+    Err(FileError::malformed(tensors.origin(), problem))
+}
 
 /// Metadata of a part's config.
 pub(super) fn config_key(component: Component) -> String {

@@ -1,40 +1,52 @@
-//! Which layers of a model in integers stay in floating point.
+//! Which layers of a quantised model work in integers, by their canonical names.
 //!
-//! One rule for every place that makes integer weights: the quantiser and the benchmark. It keeps
-//! what is small and sensitive: the layers between latents or pixels and features, and what the
-//! time passes on its way to the residual blocks.
+//! The layers that see pixels, latents or the time stay in floating point: they are small, and the
+//! whole picture passes through each of them. So do layers with fewer than 16 channels on a side,
+//! which would be mostly padding, and whatever is looked up instead of multiplied.
 
-use super::Component;
-
-/// Filters with fewer channels on either side stay in floating point: they hold little, and a
-/// picture's or latent's channels do not fill a block of sixteen.
+/// Channels on both sides of a layer that is worth integers: a panel, a block.
 const LEAST_CHANNELS: usize = 16;
 
-/// Whether the layer of this canonical name (within its part, without `.weight`) stays in floating
-/// point. `outputs` and `channels` are the filter's.
-///
-/// Tables that are looked up by row (token and position embeddings, the text projection, codebooks)
-/// are no filters and always stay.
-pub fn stays_float(part: Component, layer: &str, (outputs, channels): (usize, usize)) -> bool {
-    if outputs.min(channels) < LEAST_CHANNELS {
-        return true;
+/// Beginnings of the names that stay in floating point.
+const FLOAT: [&str; 16] = [
+    // Text encoder: looked up, or applied to one vector.
+    "embeddings.",
+    "text_projection.",
+    // UNet: the time and what is added to it, the first and the last convolution.
+    "time_embed.",
+    "label_emb.",
+    "text_pool.",
+    "input_blocks.0.0.",
+    "out.2.",
+    // Autoencoders: the picture's side and the latent's side.
+    "encoder.conv_in.",
+    "encoder.conv_out.",
+    "decoder.conv_in.",
+    "decoder.conv_out.",
+    "quant_conv.",
+    "post_quant_conv.",
+    "quantize.",
+    "encoder.0.weight",
+    "decoder.0.weight",
+];
+
+/// The projections of the time in every residual block.
+const TIME: &str = ".emb_layers.";
+
+/// A weight's shape as `[outputs, channels, kernel height, kernel width]`.
+pub(super) fn size(shape: &[usize]) -> Option<[usize; 4]> {
+    match *shape {
+        [outputs, channels] => Some([outputs, channels, 1, 1]),
+        [outputs, channels, kh, kw] => Some([outputs, channels, kh, kw]),
+        _ => None,
     }
-    match part {
-        Component::Unet => {
-            let ends = ["input_blocks.0.0", "out.2"];
-            let beside = ["time_embed.", "label_emb.", "text_pool."];
-            ends.contains(&layer)
-                || beside.iter().any(|start| layer.starts_with(start))
-                || layer.contains(".emb_layers.")
-        }
-        Component::Autoencoder => {
-            ["conv_in", "conv_out", "quant_conv"].iter().any(|end| layer.ends_with(end))
-        }
-        Component::TextEncoder | Component::TextEncoder2 => {
-            layer.ends_with("embedding") || layer == "text_projection"
-        }
-        Component::Scheduler => true,
-    }
+}
+
+/// Whether the tensor is the weight of a layer that a quantised model computes in integers.
+pub(super) fn is_integer(name: &str, shape: &[usize]) -> bool {
+    let wide = size(shape).is_some_and(|[n, c, ..]| n.min(c) >= LEAST_CHANNELS);
+    let float = FLOAT.iter().any(|start| name.starts_with(start)) || name.contains(TIME);
+    wide && !float && name.ends_with(".weight")
 }
 
 #[cfg(test)]
@@ -42,37 +54,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ends_of_a_network_and_the_way_of_the_time_stay_float() {
-        let wide = (320, 320);
-        for layer in ["input_blocks.0.0", "out.2", "time_embed.0", "label_emb.0.2"] {
-            assert!(stays_float(Component::Unet, layer, wide), "{layer}");
+    fn the_layers_at_the_ends_and_those_of_the_time_stay_in_float() {
+        let (conv, linear) = (&[320, 320, 3, 3][..], &[320, 1280][..]);
+        for (name, shape) in [
+            ("input_blocks.0.0.weight", conv),
+            ("out.2.weight", conv),
+            ("input_blocks.1.0.emb_layers.1.weight", linear),
+            ("time_embed.2.weight", linear),
+            ("encoder.conv_in.weight", conv),
+            ("decoder.conv_out.weight", conv),
+            ("embeddings.token_embedding.weight", linear),
+            ("text_projection.weight", linear),
+        ] {
+            assert!(!is_integer(name, shape), "{name}");
         }
-        for layer in ["text_pool.proj", "middle_block.0.emb_layers.1"] {
-            assert!(stays_float(Component::Unet, layer, wide), "{layer}");
+        for (name, shape) in [
+            ("input_blocks.10.0.in_layers.2.weight", conv),
+            ("output_blocks.2.1.conv.weight", conv),
+            ("middle_block.1.transformer_blocks.0.attn2.to_k.weight", linear),
+            ("encoder.layers.0.mlp.fc1.weight", linear),
+            ("decoder.up.0.block.2.conv1.weight", conv),
+            ("decoder.10.conv.2.weight", conv),
+        ] {
+            assert!(is_integer(name, shape), "{name}");
         }
-        for layer in ["decoder.conv_in", "decoder.conv_out", "post_quant_conv"] {
-            assert!(stays_float(Component::Autoencoder, layer, wide), "{layer}");
-        }
-        // The tiny autoencoder numbers its layers; the channels tell its ends.
-        assert!(stays_float(Component::Autoencoder, "decoder.0", (64, 4)));
-        assert!(stays_float(Component::Autoencoder, "decoder.18", (3, 64)));
-        assert!(stays_float(Component::TextEncoder, "text_projection", wide));
     }
 
     #[test]
-    fn where_the_work_is_weights_are_integers() {
-        let wide = (320, 320);
-        for layer in [
-            "input_blocks.1.0.in_layers.2",
-            "input_blocks.3.0.op",
-            "output_blocks.2.1.conv",
-            "middle_block.1.transformer_blocks.0.attn2.to_k",
-            "output_blocks.11.0.skip_connection",
-        ] {
-            assert!(!stays_float(Component::Unet, layer, wide), "{layer}");
-        }
-        assert!(!stays_float(Component::Autoencoder, "decoder.up.3.block.0.conv1", wide));
-        assert!(!stays_float(Component::Autoencoder, "decoder.3.conv.0", (64, 64)));
-        assert!(!stays_float(Component::TextEncoder, "encoder.layers.0.mlp.fc1", wide));
+    fn narrow_layers_and_vectors_stay_in_float() {
+        assert!(!is_integer("decoder.5.weight", &[3, 64, 3, 3]));
+        assert!(!is_integer("decoder.5.weight", &[64, 15, 3, 3]));
+        assert!(!is_integer("decoder.5.weight", &[64]));
+        assert!(!is_integer("decoder.5.bias", &[64, 64]));
+        assert!(is_integer("decoder.5.weight", &[16, 16, 3, 3]));
     }
 }

@@ -3,10 +3,10 @@
 
 use pochade_engine::{DType, Encoding, Filter, Norm, Storage, TensorView};
 
-use super::{Component, TensorSource, stays_float};
+use super::{TensorSource, precision};
 
-/// How the filters of a made-up model are kept. Where integers are asked for, the layers that
-/// [`stays_float`] names are kept in f16, as in a model's file.
+/// How the filters of a made-up model are kept. Where integers are asked for, the layers that stay
+/// in floating point in a model's file are kept in f16 here too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FilterEncoding {
     /// One byte, one step per output.
@@ -19,29 +19,26 @@ pub enum FilterEncoding {
     F32,
 }
 
-/// Makes up the weights of one part of a model. The same names always get the same values.
+/// Makes up the weights of a network. The same names always get the same values.
 #[derive(Clone, Copy, Debug)]
 pub struct RandomWeights {
-    part: Component,
     encoding: FilterEncoding,
 }
 
 impl RandomWeights {
-    /// Weights for `part`.
-    pub fn new(part: Component, encoding: FilterEncoding) -> Self {
-        Self { part, encoding }
+    /// Weights kept as `encoding` says.
+    pub fn new(encoding: FilterEncoding) -> Self {
+        Self { encoding }
     }
 
     /// The filter `[out, in, kh, kw]` of the layer of this canonical name.
     pub(super) fn filter(&self, layer: &str, shape: [usize; 4], bias: bool) -> Filter {
-        let float = stays_float(self.part, layer, (shape[0], shape[1]));
+        let float = !precision::is_integer(&format!("{layer}.weight"), &shape);
         let storage = match self.encoding {
-            FilterEncoding::F32 => Storage::Float(DType::F32),
+            FilterEncoding::F32 => Storage::F32,
             FilterEncoding::Int8 if !float => Storage::Int(Encoding::Int8),
             FilterEncoding::Int4 if !float => Storage::Int(Encoding::Int4),
-            FilterEncoding::F16 | FilterEncoding::Int8 | FilterEncoding::Int4 => {
-                Storage::Float(DType::F16)
-            }
+            FilterEncoding::F16 | FilterEncoding::Int8 | FilterEncoding::Int4 => Storage::F16,
         };
         Filter::random(shape, storage, bias, hash(layer))
     }

@@ -177,10 +177,15 @@ fn bits(dtype: &str) -> Option<usize> {
 /// Writes `tensors` to `path`, replacing what was there only when all of it is on the disk.
 ///
 /// # Errors
-/// When two tensors share a name, or the file cannot be written.
+/// When two tensors share a name, one is in blocks, or the file cannot be written.
 pub fn write(path: &Path, tensors: &[(&str, TensorView<'_>)]) -> Result<(), FileError> {
     let file = path.display().to_string();
     let failed = |e: std::io::Error| FileError::io(&file, "write", &e);
+    if let Some((name, tensor)) = tensors.iter().find(|(_, t)| t.dtype().block() > 1) {
+        let problem =
+            format!("'{name}' is {}, which safetensors files do not have", tensor.dtype());
+        return Err(FileError::malformed(&file, problem));
+    }
     let header = header_of(tensors)
         .ok_or_else(|| FileError::malformed(&file, "two tensors would have the same name"))?;
     let mut out = NewFile::create(path).map_err(failed)?;

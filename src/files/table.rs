@@ -166,7 +166,7 @@ fn check_extent(tensor: &StoredTensor, len: usize) -> Result<(), String> {
     }
     let values = count(&tensor.shape).ok_or("has a shape whose product overflows")?;
     if let Encoding::Plain(dtype) = tensor.encoding
-        && values.checked_mul(dtype.bytes()) != Some(end - start)
+        && dtype.bytes_of(values) != Some(end - start)
     {
         return Err(format!(
             "has {} bytes, which is not what {dtype} {:?} takes",

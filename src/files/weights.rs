@@ -8,9 +8,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pochade_engine::{DType, Filter, Norm, TensorView, WeightError};
+use pochade_engine::{
+    DType, Encoding, Filter, Norm, PanelShape, StoredPanels, TensorView, WeightError,
+};
 
-use super::{FileError, RandomWeights};
+use super::{FileError, RandomWeights, precision};
 
 /// A container of named tensors.
 pub trait TensorSource: fmt::Debug + Send + Sync {
@@ -85,8 +87,21 @@ impl<'a> Weights<'a> {
     /// The tensor `name`, whatever its shape.
     ///
     /// # Errors
-    /// When there is none.
+    /// When there is none, or it is in integers.
     pub fn tensor(&self, name: &str) -> Result<TensorView<'a>, FileError> {
+        let tensor = self.stored(name)?;
+        match tensor.dtype() {
+            DType::I8 => Err(FileError::Encoding {
+                file: self.source.origin().to_owned(),
+                tensor: self.full(name),
+                encoding: DType::I8.to_string(),
+            }),
+            _ => Ok(tensor),
+        }
+    }
+
+    /// The tensor `name`, whatever its shape and encoding.
+    fn stored(&self, name: &str) -> Result<TensorView<'a>, FileError> {
         self.find(name).ok_or_else(|| {
             let tensor = self.full(name);
             let missing = || FileError::MissingTensor {
@@ -109,8 +124,8 @@ impl<'a> Weights<'a> {
         Err(self.wrong_shape(name, format!("{:?}", tensor.shape()), format!("{shape:?}")))
     }
 
-    /// The convolution here: `weight: [outputs, channels, kernel, kernel]`, `bias: [outputs]`
-    /// unless [`Weights::unbiased`].
+    /// The convolution here: `weight: [outputs, channels, kernel, kernel]` or the integer panels of
+    /// these sizes, `bias: [outputs]` unless [`Weights::unbiased`].
     ///
     /// # Errors
     /// When one is missing or has another shape.
@@ -123,18 +138,24 @@ impl<'a> Weights<'a> {
         if let Some(random) = self.random {
             return Ok(self.make_up(random, [outputs, channels, kernel, kernel]));
         }
+        if self.stored("weight")?.dtype() == DType::I8 {
+            return self.panels([outputs, channels, kernel, kernel]);
+        }
         let weight = self.shaped("weight", &[outputs, channels, kernel, kernel])?;
         self.filter(&weight, outputs, Filter::conv)
     }
 
-    /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones), `bias:
-    /// [outputs]` unless [`Weights::unbiased`].
+    /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones) or the
+    /// integer panels of these sizes, `bias: [outputs]` unless [`Weights::unbiased`].
     ///
     /// # Errors
     /// When one is missing or has another shape.
     pub fn linear(&self, outputs: usize, channels: usize) -> Result<Arc<Filter>, FileError> {
         if let Some(random) = self.random {
             return Ok(self.make_up(random, [outputs, channels, 1, 1]));
+        }
+        if self.stored("weight")?.dtype() == DType::I8 {
+            return self.panels([outputs, channels, 1, 1]);
         }
         let weight = self.tensor("weight")?;
         if weight.shape() != [outputs, channels] && weight.shape() != [outputs, channels, 1, 1] {
@@ -187,14 +208,56 @@ impl<'a> Weights<'a> {
         pack: Pack<'a>,
     ) -> Result<Arc<Filter>, FileError> {
         let bias = self.bias(outputs)?;
-        let packed = match self.hollow {
-            true => Filter::hollow(weight, bias.is_some()),
-            false => pack(weight, bias.as_ref()),
+        let packed = match (self.rounds(weight), self.hollow) {
+            (None, true) => Filter::hollow(weight, bias.is_some()),
+            (None, false) => pack(weight, bias.as_ref()),
+            (Some(size), true) => Ok(Filter::hollow_panels(size, Encoding::Int8, bias.is_some())),
+            (Some(_), false) => Filter::rounded(weight, bias.as_ref(), Encoding::Int8),
         };
         self.source.release(&self.full("weight"));
-        packed
-            .map(Arc::new)
-            .map_err(|e| self.wrong_shape("weight", e.to_string(), "a filter".to_owned()))
+        packed.map(Arc::new).map_err(|e| self.unusable(&e))
+    }
+
+    /// The sizes of a layer whose weights are in ggml's blocks, where it works in integers: they
+    /// are rounded once more, to one step per output.
+    fn rounds(&self, weight: &TensorView<'_>) -> Option<[usize; 4]> {
+        let in_blocks = weight.dtype().block() > 1;
+        let size = precision::size(weight.shape())?;
+        (in_blocks && precision::is_integer(&self.full("weight"), weight.shape())).then_some(size)
+    }
+
+    /// The layer `[outputs, channels, kh, kw]` here, whose weights are stored as integer panels:
+    /// `weight`, `weight.step: [outputs]` and, of int4, `weight.multiplier`.
+    fn panels(&self, size: [usize; 4]) -> Result<Arc<Filter>, FileError> {
+        let [outputs, channels, kh, kw] = size;
+        let shape = PanelShape { outputs, taps: kh * kw, channels };
+        let weight = self.stored("weight")?;
+        let int4 = weight.shape() == shape.weight(Encoding::Int4);
+        if !int4 && weight.shape() != shape.weight(Encoding::Int8) {
+            let wanted = format!(
+                "{:?} in int8 or {:?} in int4",
+                shape.weight(Encoding::Int8),
+                shape.weight(Encoding::Int4)
+            );
+            return Err(self.wrong_shape("weight", format!("{:?}", weight.shape()), wanted));
+        }
+        let steps = self.shaped("weight.step", &[outputs])?;
+        let multipliers = int4.then(|| self.stored("weight.multiplier")).transpose()?;
+        let stored = StoredPanels { weight, steps, multipliers };
+        let bias = self.bias(outputs)?;
+        let filter = match self.hollow {
+            true => Ok(Filter::hollow_panels(size, stored.encoding(), bias.is_some())),
+            false => Filter::from_panels(size, &stored, bias.as_ref()),
+        };
+        ["weight", "weight.step", "weight.multiplier"]
+            .iter()
+            .for_each(|name| self.source.release(&self.full(name)));
+        filter.map(Arc::new).map_err(|e| self.unusable(&e))
+    }
+
+    fn unusable(&self, error: &WeightError) -> FileError {
+        let problem = format!("tensor '{}': {error}", self.full("weight"));
+        FileError::malformed(self.source.origin(), problem)
     }
 
     fn find(&self, name: &str) -> Option<TensorView<'a>> {

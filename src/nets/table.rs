@@ -29,7 +29,7 @@ impl Table {
 
     /// Row `index`, if there is one.
     pub fn row(&self, index: usize) -> Option<Vec<f32>> {
-        let size = self.width() * self.dtype.bytes();
+        let size = self.dtype.bytes_of(self.width())?;
         let bytes = self.bytes.get(index.checked_mul(size)?..(index + 1).checked_mul(size)?)?;
         TensorView::new(self.dtype, &self.shape[1..], bytes).map(|row| row.to_f32())
     }

@@ -242,24 +242,26 @@ impl Layout {
 
 /// A tensor type by its number: how it is called, and how large its blocks are where that is known.
 fn encoding(number: u32) -> (Encoding, Option<Layout>) {
-    let plain =
-        |dtype: DType| (Encoding::Plain(dtype), Some(Layout { values: 1, bytes: dtype.bytes() }));
+    let plain = |dtype: DType| {
+        let layout = Layout { values: dtype.block(), bytes: dtype.bytes() };
+        (Encoding::Plain(dtype), Some(layout))
+    };
     let (name, values, bytes) = match number {
         0 => return plain(DType::F32),
         1 => return plain(DType::F16),
         30 => return plain(DType::BF16),
-        2 => ("Q4_0", 32, 18),
+        24 => return plain(DType::I8),
+        8 => return plain(DType::Q8_0),
+        2 => return plain(DType::Q4_0),
         3 => ("Q4_1", 32, 20),
         6 => ("Q5_0", 32, 22),
         7 => ("Q5_1", 32, 24),
-        8 => ("Q8_0", 32, 34),
         10 => ("Q2_K", 256, 84),
         11 => ("Q3_K", 256, 110),
         12 => ("Q4_K", 256, 144),
         13 => ("Q5_K", 256, 176),
         14 => ("Q6_K", 256, 210),
         20 => ("IQ4_NL", 32, 18),
-        24 => ("I8", 1, 1),
         25 => ("I16", 1, 2),
         26 => ("I32", 1, 4),
         27 => ("I64", 1, 8),

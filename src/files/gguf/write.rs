@@ -24,9 +24,9 @@ pub struct TensorSpec {
 }
 
 impl TensorSpec {
-    /// Bytes of the values, `None` where the product overflows.
-    fn bytes(&self) -> Option<usize> {
-        count(&self.shape)?.checked_mul(self.dtype.bytes())
+    /// Bytes of the values, `None` where the product overflows or is no whole number of blocks.
+    pub fn bytes(&self) -> Option<usize> {
+        self.dtype.bytes_of(count(&self.shape)?)
     }
 }
 
@@ -169,6 +169,9 @@ fn put_tensor(out: &mut Vec<u8>, spec: &TensorSpec, offset: usize) {
     let number: u32 = match spec.dtype {
         DType::F32 => 0,
         DType::F16 => 1,
+        DType::Q4_0 => 2,
+        DType::Q8_0 => 8,
+        DType::I8 => 24,
         DType::BF16 => 30,
     };
     put_string(out, &spec.name);
