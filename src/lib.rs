@@ -1,6 +1,7 @@
 //! Pochade paints pictures from words on small computers, offline.
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod cli;
 pub mod diffusion;
 pub mod files;

@@ -139,6 +139,8 @@ pub(crate) enum Op {
     Attention {
         heads: usize,
         mask: Mask,
+        /// Whether the planner found that its inputs come from integer products.
+        integer: bool,
     },
     Pointwise(Pointwise),
     /// `x: [.., 2c] -> [.., c]`, first half times GELU of the second.
@@ -204,6 +206,7 @@ impl std::error::Error for GraphError {}
 /// A network for one set of shapes, built node by node. See the module's header.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
+    pub(crate) name: &'static str,
     pub(crate) nodes: Vec<Node>,
     pub(crate) outputs: Vec<Value>,
     pub(crate) broken: Option<GraphError>,
@@ -213,6 +216,11 @@ impl Graph {
     /// An empty graph.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty graph with a name for profiles and messages.
+    pub fn named(name: &'static str) -> Self {
+        Self { name, ..Self::default() }
     }
 
     /// The shape of a value.
@@ -289,7 +297,7 @@ impl Graph {
         self.check(mask == Mask::None || sq.positions() == sk.positions(), || {
             "causal attention needs as many keys as queries".to_owned()
         });
-        self.push(Op::Attention { heads, mask }, &[q, k, v], sq)
+        self.push(Op::Attention { heads, mask, integer: false }, &[q, k, v], sq)
     }
 
     /// A pointwise function.

@@ -108,7 +108,8 @@ impl IntPanels {
         panels
     }
 
-    fn zeros(encoding: Encoding, shape: PanelShape) -> Self {
+    /// Panels of zeros.
+    pub fn zeros(encoding: Encoding, shape: PanelShape) -> Self {
         let (lanes, bytes) = (shape.panels() * LANES, shape.panels() * shape.panel_bytes());
         let values = match encoding {
             Encoding::Int8 => Values::Int8(Aligned::zeros(bytes)),
@@ -170,6 +171,15 @@ impl IntPanels {
             }
         }
         self.starts[output] = -128 * sum;
+    }
+
+    /// Sets a weight to zero, of depths and outputs within the padding too.
+    pub fn clear(&mut self, output: usize, tap: usize, channel: usize) {
+        let at = self.shape.at(output, tap, channel);
+        match &mut self.values {
+            Values::Int8(values) => values[at] = 0,
+            Values::Int4 { pairs, .. } => put_int4(pairs, at, 0),
+        }
     }
 
     /// The weight of `(output, tap, channel)` in steps.

@@ -2,13 +2,14 @@
 //!
 //! A product with an integer filter reads int8 activations. If its input comes from a norm that
 //! only such products read, the norm writes int8 itself; otherwise a [`Op::Quantise`] step goes
-//! before the first of them, and all that read the same value share it.
+//! before the first of them, and all that read the same value share it. Attention between the results
+//! of integer products is computed in integers too.
 
 use std::collections::HashMap;
 
 use crate::activations::{Format, Steps};
 use crate::fuse::{Fused, Operand};
-use crate::graph::{Op, Rate, Value};
+use crate::graph::{Mask, Op, Rate, Value};
 use crate::tensor::Shape;
 
 /// Makes every integer product read int8. `outputs` are the values that the caller will read;
@@ -78,6 +79,11 @@ impl Lowering {
     fn visit(&mut self, mut step: Fused, lowered: &mut Vec<Fused>) {
         if need(&step).is_some() {
             step.inputs[0] = self.int8(step.inputs[0], lowered);
+        }
+        if let Op::Attention { mask: Mask::None, integer, .. } = &mut step.op {
+            let product =
+                |o: &Operand| lowered.iter().any(|s| s.value == o.value && need(s).is_some());
+            *integer = step.inputs.iter().all(product);
         }
         if let Some(format) = self.norm_format(&step) {
             step.format = format;

@@ -8,6 +8,7 @@ use crate::fuse::{self, Fused, Operand};
 use crate::graph::{Graph, GraphError, Op, Rate, Value};
 use crate::lower;
 use crate::ops;
+use crate::profile::StepInfo;
 use crate::tensor::Shape;
 
 /// Where a value lies: an offset in f32 into the arena, its shape, and how it is stored.
@@ -49,6 +50,7 @@ pub struct Plan {
     /// Room that each thread needs for itself, in f32.
     pub(crate) thread: usize,
     weights: usize,
+    name: &'static str,
 }
 
 impl Plan {
@@ -77,6 +79,17 @@ impl Plan {
     /// Bytes of the weights that the plan reads.
     pub fn weight_bytes(&self) -> usize {
         self.weights
+    }
+
+    /// The graph's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// All steps in the order they are computed: setup, then run.
+    pub fn steps(&self) -> Vec<StepInfo> {
+        let setup = self.setup.iter().map(|step| StepInfo::new(step, Rate::Setup));
+        setup.chain(self.run.iter().map(|step| StepInfo::new(step, Rate::Run))).collect()
     }
 
     /// Multiply-accumulate operations of matrix products, convolutions and attention in one run.
@@ -145,6 +158,7 @@ impl Layout {
             outputs: HashMap::new(),
             arena,
             thread: steps.iter().map(ops::thread_scratch).max().unwrap_or(0),
+            name: graph.name,
             weights: steps.iter().map(|s| ops::weight_bytes(&s.op)).sum(),
         };
         for (at, step) in steps.into_iter().enumerate() {

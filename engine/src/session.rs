@@ -1,7 +1,7 @@
 //! Running a plan.
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::aligned::Aligned;
 use crate::graph::{Rate, Value};
@@ -10,6 +10,7 @@ use crate::kernels::Kernels;
 use crate::ops::{self, Context};
 use crate::plan::{Plan, Slot, Step};
 use crate::pool::Pool;
+use crate::profile::{Ledger, Log, SessionProfile};
 
 /// A machine to run plans on: an instruction set and threads.
 #[derive(Debug)]
@@ -17,6 +18,7 @@ pub struct Engine {
     isa: Isa,
     kernels: &'static Kernels,
     pool: Pool,
+    ledger: Option<Ledger>,
 }
 
 impl Engine {
@@ -38,7 +40,7 @@ impl Engine {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
         let pool = Pool::new(threads.unwrap_or_else(cores));
         log::info!("{isa} kernels on {} threads", pool.threads());
-        Ok(Self { isa, kernels, pool })
+        Ok(Self { isa, kernels, pool, ledger: None })
     }
 
     /// The instruction set in use.
@@ -50,6 +52,22 @@ impl Engine {
     pub fn threads(&self) -> usize {
         self.pool.threads()
     }
+
+    pub(crate) fn pool_mut(&mut self) -> &mut Pool {
+        &mut self.pool
+    }
+
+    /// From now on, new sessions note the time of their steps. Those that do so already start
+    /// afresh.
+    pub fn start_profile(&mut self) {
+        self.ledger.get_or_insert_default().restart();
+    }
+
+    /// What the sessions made since [`Engine::start_profile`] have noted, in the order in which they
+    /// were made.
+    pub fn profile(&self) -> Vec<SessionProfile> {
+        self.ledger.as_ref().map(Ledger::profiles).unwrap_or_default()
+    }
 }
 
 /// A plan and the memory it runs in. Nothing is allocated after [`Session::new`].
@@ -57,6 +75,7 @@ pub struct Session {
     plan: Plan,
     arena: Aligned<f32>,
     scratch: Vec<Mutex<Aligned<f32>>>,
+    log: Option<Arc<Log>>,
 }
 
 impl Session {
@@ -64,7 +83,8 @@ impl Session {
     pub fn new(engine: &Engine, plan: Plan) -> Self {
         let scratch =
             (0..engine.threads()).map(|_| Mutex::new(Aligned::zeros(plan.thread))).collect();
-        Self { arena: Aligned::zeros(plan.arena), scratch, plan }
+        let log = engine.ledger.as_ref().map(|ledger| ledger.open(&plan));
+        Self { arena: Aligned::zeros(plan.arena), scratch, plan, log }
     }
 
     /// The plan.
@@ -116,11 +136,15 @@ impl Session {
         let arena = self.arena.as_mut_ptr();
         let mut context =
             Context { kernels: engine.kernels, pool: &mut engine.pool, scratch: &self.scratch };
+        let mut watch = self.log.as_ref().map(|log| log.watch(rate));
         for step in steps {
             // SAFETY: the plan placed all slots of the step inside the arena and apart from one
             // another.
             let operands = unsafe { operands(arena, step) };
             ops::execute(&step.op, operands, &mut context);
+            if let Some(watch) = &mut watch {
+                watch.lap();
+            }
         }
     }
 }

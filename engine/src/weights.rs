@@ -124,6 +124,15 @@ impl Filter {
         Ok(Self { panels, bias: pad_bias(bias, n)?, outputs: n, channels: c, kernel: (kh, kw) })
     }
 
+    /// A filter `[out, in, kh, kw]` of packed panels and a bias padded to whole panels.
+    pub(crate) fn from_panels(
+        panels: Panels,
+        bias: Option<Vec<f32>>,
+        [outputs, channels, kh, kw]: [usize; 4],
+    ) -> Self {
+        Self { panels, bias, outputs, channels, kernel: (kh, kw) }
+    }
+
     fn pack(
         weight: &TensorView<'_>,
         [n, c, kh, kw]: [usize; 4],

@@ -2,10 +2,13 @@
 
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::Args;
 
+use crate::bench::{Arch, Part, Settings};
 use crate::diffusion::SamplerKind;
+use crate::files::FilterEncoding;
 use crate::paint::{Request, Size};
 
 /// What and how to paint. What is not given is left to the model.
@@ -96,6 +99,84 @@ pub struct InspectArgs {
     pub json: bool,
 }
 
+/// What to measure.
+#[derive(Clone, Debug, Args)]
+pub struct BenchArgs {
+    /// Whose networks: default, sd15, sdxl, small, taesd or kl-f8.
+    #[arg(long, value_name = "NAME", value_parser = Arch::from_str, default_value = "default")]
+    pub arch: Arch,
+
+    /// Which of its networks: text, unet, decoder or all.
+    #[arg(long, value_name = "NAME", value_parser = parts, default_value = "all")]
+    pub part: Parts,
+
+    /// Width and height of the picture in pixels; a latent has an eighth of both [default: what
+    /// the architecture is made for].
+    #[arg(long, value_name = "PIXELS", value_parser = side)]
+    pub size: Option<usize>,
+
+    /// How weights are kept: int8, int4, f16 or f32.
+    #[arg(long, value_name = "NAME", value_parser = encoding, default_value = "int8")]
+    pub weights: FilterEncoding,
+
+    /// How many threads work [default: one per core].
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+
+    /// How many pictures a run computes; a guided step of painting takes two.
+    #[arg(long, value_name = "N", value_parser = batch, default_value = "1")]
+    pub batch: usize,
+
+    /// How long each network is repeated; at least one run is timed.
+    #[arg(long, value_name = "N", value_parser = seconds, default_value = "3")]
+    pub seconds: f64,
+
+    /// Time single layers instead of networks.
+    #[arg(long)]
+    pub layers: bool,
+
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The networks that are asked for; none stands for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts(Option<Part>);
+
+impl BenchArgs {
+    /// What is to be measured.
+    ///
+    /// # Errors
+    /// A sentence, when the arguments do not fit together.
+    pub(super) fn settings(&self) -> Result<Settings, String> {
+        let (arch, size) = (self.arch, self.size.unwrap_or(self.arch.native_size()));
+        let multiple = arch.size_multiple();
+        if !size.is_multiple_of(multiple) {
+            return Err(format!("{arch} needs a --size that is a multiple of {multiple}"));
+        }
+        let parts = match self.part.0 {
+            None => arch.parts().to_vec(),
+            Some(part) if arch.parts().contains(&part) => vec![part],
+            Some(part) => {
+                let has: Vec<String> = arch.parts().iter().map(Part::to_string).collect();
+                return Err(format!("{arch} has no {part}; choose --part {}", has.join(" or ")));
+            }
+        };
+        Ok(Settings {
+            arch,
+            parts: if self.layers { Vec::new() } else { parts },
+            size,
+            weights: self.weights,
+            threads: self.threads,
+            batch: self.batch,
+            patience: Duration::from_secs_f64(self.seconds),
+            layers: self.layers,
+            profile: false,
+        })
+    }
+}
+
 /// Reads a number and keeps it if it is good.
 fn number<T: FromStr>(
     text: &str,
@@ -124,6 +205,40 @@ fn threads(text: &str) -> Result<usize, &'static str> {
 
 fn count(text: &str) -> Result<u64, &'static str> {
     number(text, "a count is a whole number from 1 to 100000", |n| (1..=100_000).contains(n))
+}
+
+fn parts(text: &str) -> Result<Parts, &'static str> {
+    match text {
+        "all" => Ok(Parts(None)),
+        "text" => Ok(Parts(Some(Part::Text))),
+        "unet" => Ok(Parts(Some(Part::Unet))),
+        "decoder" => Ok(Parts(Some(Part::Decoder))),
+        _ => Err("choose one of text, unet, decoder, all"),
+    }
+}
+
+fn encoding(text: &str) -> Result<FilterEncoding, &'static str> {
+    match text {
+        "int8" => Ok(FilterEncoding::Int8),
+        "int4" => Ok(FilterEncoding::Int4),
+        "f16" => Ok(FilterEncoding::F16),
+        "f32" => Ok(FilterEncoding::F32),
+        _ => Err("choose one of int8, int4, f16, f32"),
+    }
+}
+
+fn side(text: &str) -> Result<usize, &'static str> {
+    let wanted = "a size is a whole number of pixels from 8 to 16384, such as 512";
+    number(text, wanted, |n| (8..=16_384).contains(n))
+}
+
+fn batch(text: &str) -> Result<usize, &'static str> {
+    number(text, "a batch is a whole number from 1 to 64", |n| (1..=64).contains(n))
+}
+
+fn seconds(text: &str) -> Result<f64, &'static str> {
+    let wanted = "seconds are a number from 0 to 3600, such as 2.5";
+    number(text, wanted, |n| (0.0..=3600.0).contains(n))
 }
 
 fn size(text: &str) -> Result<Size, &'static str> {

@@ -103,7 +103,7 @@ fn millions(count: u64) -> String {
 }
 
 /// Bytes in the largest unit that leaves a number above 1.
-fn bytes(count: u64) -> String {
+pub(super) fn bytes(count: u64) -> String {
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     let unit = UNITS.into_iter().find(|(size, _)| count >= *size);
     unit.map_or_else(

@@ -5,6 +5,7 @@
 //! put a stand-in.
 
 mod arguments;
+mod bench;
 mod inspect;
 mod output;
 mod paint;
@@ -16,12 +17,14 @@ use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 
-pub use arguments::{InspectArgs, PaintArgs};
+pub use arguments::{BenchArgs, InspectArgs, PaintArgs, Parts};
 pub use inspect::{Inspection, PartInspection, TypeInspection};
 pub use workshop::Workshop;
 
+use crate::bench::{Observer, Report, Settings};
 use crate::paint::Paint;
 use crate::paint::preview::Protocol;
 
@@ -41,6 +44,12 @@ pub trait Studio {
     /// # Errors
     /// When the model cannot be read.
     fn inspect(&self, model: &Path) -> anyhow::Result<Inspection>;
+
+    /// Measures this machine, and tells each result as it comes.
+    ///
+    /// # Errors
+    /// When something asked for cannot be measured.
+    fn bench(&self, settings: &Settings, observer: &mut Observer<'_>) -> anyhow::Result<Report>;
 }
 
 /// Paints pictures from words on small computers, offline.
@@ -56,6 +65,19 @@ pub struct Cli {
     pub verbose: u8,
 }
 
+impl Cli {
+    /// The arguments, if they fit together.
+    fn checked(self) -> Result<Self, clap::Error> {
+        match &self.command {
+            Command::Bench(args) => args
+                .settings()
+                .map_err(|message| Self::command().error(ErrorKind::ValueValidation, message))?,
+            Command::Paint(_) | Command::Inspect(_) => return Ok(self),
+        };
+        Ok(self)
+    }
+}
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -63,6 +85,8 @@ pub enum Command {
     Paint(PaintArgs),
     /// Show a model's parts, types, bytes and memory.
     Inspect(InspectArgs),
+    /// Measure this machine: its peaks, and networks beside them.
+    Bench(BenchArgs),
 }
 
 /// Where answers go, and what the terminal there can show.
@@ -89,7 +113,7 @@ impl std::fmt::Debug for Console<'_> {
 /// The whole program: reads `arguments`, runs, and says what went wrong. The status is 0, or 1
 /// after an error, or 2 when the arguments make no sense.
 pub fn main(studio: &impl Studio, arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
+    let cli = match Cli::try_parse_from(arguments).and_then(Cli::checked) {
         Ok(cli) => cli,
         Err(error) => {
             // Help goes to the standard output; nothing can be done when that is closed.
@@ -126,6 +150,7 @@ pub fn run(studio: &impl Studio, cli: &Cli, console: &mut Console<'_>) -> anyhow
             paint::paint(&mut painter, args, &output, console)
         }
         Command::Inspect(args) => inspect::inspect(studio, args, console),
+        Command::Bench(args) => bench::bench(studio, args, console),
     }
 }
 

@@ -138,6 +138,7 @@ fn rounded(duration: Duration) -> f64 {
 mod tests {
     use super::super::{Cli, Inspection, Studio, run};
     use super::*;
+    use crate::bench::{Observer, Report, Settings};
     use crate::diffusion::SamplerKind;
     use crate::paint::{Progress, Request, Resolved, Size, Stage, Timings};
     use clap::Parser;
@@ -196,6 +197,10 @@ mod tests {
 
         fn inspect(&self, _model: &Path) -> anyhow::Result<Inspection> {
             anyhow::bail!("there is nothing to see")
+        }
+
+        fn bench(&self, _: &Settings, _: &mut Observer<'_>) -> anyhow::Result<Report> {
+            anyhow::bail!("there is nothing to measure")
         }
     }
 

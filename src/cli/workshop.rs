@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{Inspection, PartInspection, Studio, TypeInspection};
+use crate::bench::{self, Observer, Report, Settings};
 use crate::files::{Component, ModelFiles};
 use crate::paint::{Memory, Painter};
 
@@ -36,6 +37,10 @@ impl Studio for Workshop {
             parts,
             peak_memory: Some(memory.peak() as u64),
         })
+    }
+
+    fn bench(&self, settings: &Settings, observer: &mut Observer<'_>) -> anyhow::Result<Report> {
+        Ok(bench::run(settings, observer)?)
     }
 }
 

@@ -8,9 +8,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use pochade_engine::{Filter, Norm, TensorView, WeightError};
+use pochade_engine::{DType, Filter, Norm, TensorView, WeightError};
 
-use super::FileError;
+use super::{FileError, RandomWeights};
 
 /// A container of named tensors.
 pub trait TensorSource: fmt::Debug + Send + Sync {
@@ -45,19 +45,25 @@ pub struct Weights<'a> {
     source: &'a dyn TensorSource,
     prefix: String,
     hollow: bool,
+    random: Option<&'a RandomWeights>,
     unbiased: bool,
 }
 
 impl<'a> Weights<'a> {
     /// A cursor at the root of `source`.
     pub fn new(source: &'a dyn TensorSource) -> Self {
-        Self { source, prefix: String::new(), hollow: false, unbiased: false }
+        Self { source, prefix: String::new(), hollow: false, random: None, unbiased: false }
     }
 
     /// A cursor that gives filters their shapes without their values: enough to plan what painting
     /// will take.
     pub fn hollow(source: &'a dyn TensorSource) -> Self {
         Self { hollow: true, ..Self::new(source) }
+    }
+
+    /// A cursor at which every layer is there, in the shape it is asked for, with random values.
+    pub fn random(source: &'a RandomWeights) -> Self {
+        Self { random: Some(source), ..Self::new(source) }
     }
 
     /// The same cursor for a layer that has no bias by its architecture. Any other layer must have
@@ -114,6 +120,9 @@ impl<'a> Weights<'a> {
         channels: usize,
         kernel: usize,
     ) -> Result<Arc<Filter>, FileError> {
+        if let Some(random) = self.random {
+            return Ok(self.make_up(random, [outputs, channels, kernel, kernel]));
+        }
         let weight = self.shaped("weight", &[outputs, channels, kernel, kernel])?;
         self.filter(&weight, outputs, Filter::conv)
     }
@@ -124,6 +133,9 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// When one is missing or has another shape.
     pub fn linear(&self, outputs: usize, channels: usize) -> Result<Arc<Filter>, FileError> {
+        if let Some(random) = self.random {
+            return Ok(self.make_up(random, [outputs, channels, 1, 1]));
+        }
         let weight = self.tensor("weight")?;
         if weight.shape() != [outputs, channels] && weight.shape() != [outputs, channels, 1, 1] {
             let want = format!("[{outputs}, {channels}]");
@@ -137,11 +149,31 @@ impl<'a> Weights<'a> {
     /// # Errors
     /// When either is missing or has another shape.
     pub fn norm(&self, channels: usize) -> Result<Arc<Norm>, FileError> {
+        if let Some(random) = self.random {
+            return Ok(Arc::new(random.norm(channels)));
+        }
         let (scale, shift) =
             (self.shaped("weight", &[channels])?, self.shaped("bias", &[channels])?);
         Norm::new(&scale, &shift)
             .map(Arc::new)
             .map_err(|e| self.wrong_shape("bias", e.to_string(), format!("[{channels}]")))
+    }
+
+    /// The matrix `name` of exactly the given shape, copied in the encoding it is stored in.
+    ///
+    /// # Errors
+    /// When there is none, or it has another shape.
+    pub fn table(&self, name: &str, shape: [usize; 2]) -> Result<(DType, Vec<u8>), FileError> {
+        if let Some(random) = self.random {
+            return Ok(random.table(shape));
+        }
+        let tensor = self.shaped(name, &shape)?;
+        Ok((tensor.dtype(), tensor.bytes().to_vec()))
+    }
+
+    fn make_up(&self, random: &RandomWeights, shape: [usize; 4]) -> Arc<Filter> {
+        let layer = self.prefix.trim_end_matches('.');
+        Arc::new(random.filter(layer, shape, !self.unbiased))
     }
 
     fn bias(&self, outputs: usize) -> Result<Option<TensorView<'a>>, FileError> {

@@ -15,8 +15,8 @@ pub(crate) struct Table {
 impl Table {
     /// Copies the tensor `name`, which must be `[rows, width]`.
     pub fn load(w: &Weights<'_>, name: &str, shape: [usize; 2]) -> Result<Self, FileError> {
-        let tensor = w.shaped(name, &shape)?;
-        Ok(Self { dtype: tensor.dtype(), shape, bytes: tensor.bytes().to_vec() })
+        let (dtype, bytes) = w.table(name, shape)?;
+        Ok(Self { dtype, shape, bytes })
     }
 
     pub fn rows(&self) -> usize {

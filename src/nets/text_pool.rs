@@ -66,12 +66,12 @@ impl TextPool {
 
 /// The tensor `name`, `[1, width]`, as a layer that adds it.
 fn add_vector(w: &Weights<'_>, name: &str, width: usize) -> Result<Arc<Filter>, FileError> {
-    let vector = w.shaped(name, &[1, width])?;
+    let (dtype, vector) = w.table(name, [1, width])?;
     let shape = [width, width];
     let one = |i: usize| if i.is_multiple_of(width + 1) { 1.0_f32 } else { 0.0 };
     let identity: Vec<u8> = (0..width * width).flat_map(|i| one(i).to_le_bytes()).collect();
     let identity = TensorView::new(DType::F32, &shape, &identity);
-    let bias = TensorView::new(vector.dtype(), &shape[1..], vector.bytes());
+    let bias = TensorView::new(dtype, &shape[1..], &vector);
     match identity.map(|identity| Filter::linear(&identity, bias.as_ref())) {
         Some(Ok(filter)) => Ok(Arc::new(filter)),
         // Cannot happen with bytes made for this shape; the loader's own message serves.

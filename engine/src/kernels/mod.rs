@@ -6,6 +6,7 @@
 
 pub(crate) mod int;
 pub(crate) mod math;
+pub(crate) mod peak;
 pub(crate) mod rows;
 pub(crate) mod tile;
 
@@ -13,7 +14,7 @@ use crate::graph::Pointwise;
 use crate::simd::Simd;
 use crate::weights::LANES;
 use int::{IntKernels, IntTile};
-use rows::{Finish, IntFinish, LayerNorm, Quantise, ScaleShift, SoftmaxRow};
+use rows::{Finish, IntFinish, IntScores, IntWeights, LayerNorm, Quantise, ScaleShift, SoftmaxRow};
 use tile::Tile;
 
 /// Function pointers of one instruction set. Only [`crate::isa`] hands one out, after it has seen
@@ -42,7 +43,10 @@ pub(crate) struct Kernels {
     multiply_accumulate: unsafe fn(&[f32], &[f32], &mut [f32]),
     scale_shift: unsafe fn(&ScaleShift<'_>, &[f32], &mut [f32]),
     layer_norm: unsafe fn(&LayerNorm<'_>, &[f32], &mut [f32]),
+    int_softmax: unsafe fn(&IntScores<'_>, &mut [u8]) -> IntWeights,
+    int_gather: unsafe fn(&[i32], [f32; 2], &mut [f32]),
     softmax: unsafe fn(&mut [f32], f32, &mut SoftmaxRow) -> f32,
+    exponential: unsafe fn(&mut [f32]),
     scale: unsafe fn(f32, &mut [f32]),
 }
 
@@ -76,7 +80,10 @@ macro_rules! stamp {
                 multiply_accumulate,
                 scale_shift,
                 layer_norm,
+                int_softmax,
+                int_gather,
                 softmax,
+                exponential,
                 scale,
             };
 
@@ -176,9 +183,27 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
+            unsafe fn int_softmax(s: &IntScores<'_>, weights: &mut [u8]) -> IntWeights {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::int_softmax::<S>(s, weights) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn int_gather(sums: &[i32], factors: [f32; 2], y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::int_gather::<S>(sums, factors, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
             unsafe fn softmax(s: &mut [f32], scale: f32, row: &mut SoftmaxRow) -> f32 {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
                 unsafe { super::rows::softmax::<S>(s, scale, row) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn exponential(x: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::exponential::<S>(x) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -345,10 +370,31 @@ impl Kernels {
         unsafe { (self.layer_norm)(p, x, y) }
     }
 
+    /// A block of integer scores to weights; see [`rows::int_softmax`].
+    pub fn int_softmax(&self, s: &IntScores<'_>, weights: &mut [u8]) -> IntWeights {
+        let whole = s.scores.len().is_multiple_of(LANES) && s.count <= s.scores.len();
+        assert!(whole && s.count > 0 && weights.len() == s.scores.len());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.int_softmax)(s, weights) }
+    }
+
+    /// `y = y * factors[0] + sums * factors[1]`.
+    pub fn int_gather(&self, sums: &[i32], factors: [f32; 2], y: &mut [f32]) {
+        assert!(sums.len() == y.len() && y.len().is_multiple_of(LANES));
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.int_gather)(sums, factors, y) }
+    }
+
     /// One block of an online softmax; see [`rows::softmax`].
     pub fn softmax(&self, s: &mut [f32], scale: f32, row: &mut SoftmaxRow) -> f32 {
         // SAFETY: the table was handed out for this machine.
         unsafe { (self.softmax)(s, scale, row) }
+    }
+
+    /// `x = e^x`.
+    pub fn exponential(&self, x: &mut [f32]) {
+        // SAFETY: the table was handed out for this machine.
+        unsafe { (self.exponential)(x) }
     }
 
     /// `x *= factor`.

@@ -454,6 +454,18 @@ unsafe fn largest<S: Simd>(s: &[f32], least: f32) -> f32 {
     }
 }
 
+/// `x = e^x`.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn exponential<S: Simd>(x: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(x.len(), |at, n| put(math::exp(get::<S>(x, at, n)), x, at, n));
+    }
+}
+
 /// `x *= factor`.
 ///
 /// # Safety
@@ -463,5 +475,93 @@ pub(crate) unsafe fn scale<S: Simd>(factor: f32, x: &mut [f32]) {
     // SAFETY: the caller's contract.
     unsafe {
         lanes!(x.len(), |at, n| put(get::<S>(x, at, n).mul(S::splat(factor)), x, at, n));
+    }
+}
+
+/// A block of integer scores of one query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IntScores<'a> {
+    /// Padded to whole lanes.
+    pub scores: &'a [i32],
+    /// How many of them are scores.
+    pub count: usize,
+    /// What one step of a score is worth, as a power of two.
+    pub step: f32,
+}
+
+/// Sum of the weights of a block of scores, and the largest score.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IntWeights {
+    pub sum: i32,
+    pub largest: i32,
+}
+
+/// Turns a block of scores into weights `round(127 * 2^(step * (score - largest)))` and their sum.
+/// Lanes behind the last score become zero.
+///
+/// The power of two is split at the nearest integer, by adding a number so large that nothing but
+/// the integer fits behind it; the rest goes through a polynomial whose error is far below half a
+/// weight's step.
+///
+/// # Safety
+/// As [`Simd`]; scores and weights are whole lanes of one length, with at least one score.
+#[inline(always)]
+pub(crate) unsafe fn int_softmax<S: Simd>(s: &IntScores<'_>, weights: &mut [u8]) -> IntWeights {
+    /// Its last bit is worth one.
+    const INTEGERS: f32 = 12_582_912.0;
+    /// `127 * 2^x` for `|x| <= 1/2`, minimax of degree 3.
+    const POWER: [f32; 4] = [7.006_786, 30.811_62, 88.044_15, 126.990_865];
+    // SAFETY: the caller's contract.
+    unsafe {
+        let largest = s.scores[..s.count].iter().fold(i32::MIN, |m, v| m.max(*v));
+        let (step, integers) = (S::splat(s.step), S::splat(INTEGERS));
+        let floor = S::splat(-20.0 / s.step);
+        let mut sum = S::splat(0.0);
+        for at in (0..s.scores.len()).step_by(LANES) {
+            let below = S::load_i32_less(s.scores.as_ptr().add(at), largest).max(floor);
+            let whole = below.fma(step, integers);
+            let rest = below.fma(step, integers.sub(whole));
+            let mut power = S::splat(POWER[0]);
+            for coefficient in &POWER[1..] {
+                power = power.fma(rest, S::splat(*coefficient));
+            }
+            let weight = power.times_power(whole).add(integers);
+            sum = sum.add_bits(weight);
+            weight.store_low_bytes(weights.as_mut_ptr().add(at));
+        }
+        let mut sum = total(sum, s.scores.len() / LANES, INTEGERS);
+        for weight in &mut weights[s.count..] {
+            sum -= i32::from(*weight);
+            *weight = 0;
+        }
+        IntWeights { sum, largest }
+    }
+}
+
+/// The sum of lanes that each hold the bits of `count` integers written behind `base`.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+unsafe fn total<S: Simd>(sum: S, count: usize, base: f32) -> i32 {
+    // SAFETY: the caller's contract.
+    let lanes = unsafe { sum.lanes() };
+    let behind = (count as u32).wrapping_mul(base.to_bits());
+    lanes.iter().map(|v| v.to_bits().wrapping_sub(behind).cast_signed()).sum()
+}
+
+/// `y = y * keep + sums * take`: what a block of keys adds to a query's values.
+///
+/// # Safety
+/// As [`Simd`]; both are of one length, whole lanes.
+#[inline(always)]
+pub(crate) unsafe fn int_gather<S: Simd>(sums: &[i32], [keep, take]: [f32; 2], y: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let (keep, take) = (S::splat(keep), S::splat(take));
+        for at in (0..y.len()).step_by(LANES) {
+            let kept = get::<S>(y, at, LANES).mul(keep);
+            put(S::load_i32(sums.as_ptr().add(at)).fma(take, kept), y, at, LANES);
+        }
     }
 }

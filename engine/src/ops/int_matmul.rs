@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use super::matmul::Call;
-use super::{Context, Operands, SharedMut, int8_rows};
+use super::{Context, Operands, SharedMut, as_bytes, as_i32, as_u32, bytes_as_i8, int8_rows};
 use crate::activations::{Rows, Steps};
 use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
 use crate::kernels::Kernels;
@@ -176,7 +176,8 @@ impl Product<'_> {
         let sizes = Scratch::new(self.panels);
         let (offsets, rest) = scratch.split_at_mut(sizes.offsets);
         let (sums, decoded) = rest.split_at_mut(sizes.sums);
-        let (offsets, sums, decoded) = (as_u32(offsets), as_i32(sums), as_i8(decoded));
+        let (offsets, sums, decoded) =
+            (as_u32(offsets), as_i32(sums), bytes_as_i8(as_bytes(decoded)));
         self.locate(rows.clone(), offsets);
         let (taps, each) = (self.panels.shape.taps, taps_per_segment(self.panels));
         for index in groups {
@@ -414,19 +415,4 @@ impl Product<'_> {
             Steps::PerImage => row / self.to.positions(),
         }
     }
-}
-
-fn as_u32(x: &mut [f32]) -> &mut [u32] {
-    // SAFETY: same size and alignment, and any bytes are a u32.
-    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), x.len()) }
-}
-
-fn as_i32(x: &mut [f32]) -> &mut [i32] {
-    // SAFETY: same size and alignment, and any bytes are an i32.
-    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), x.len()) }
-}
-
-fn as_i8(x: &mut [f32]) -> &mut [i8] {
-    // SAFETY: any bytes are an i8; the length is that of the same memory.
-    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), size_of_val(x)) }
 }

@@ -2,6 +2,7 @@
 
 mod attention;
 mod code;
+mod int_attention;
 mod int_matmul;
 mod matmul;
 mod norm;
@@ -86,7 +87,8 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
             norm::group_norm(&norm::Groups { norm, groups: *groups, eps: *eps, silu: *silu }, o, c);
         }
         Op::LayerNorm { norm, eps } => norm::layer_norm(norm, *eps, o, c),
-        Op::Attention { heads, mask } => attention::attention(*heads, *mask, o, c),
+        Op::Attention { heads, integer: true, .. } => int_attention::attention(*heads, o, c),
+        Op::Attention { heads, mask, .. } => attention::attention(*heads, *mask, o, c),
         Op::Pointwise(function) => rows::pointwise(*function, a, o.out, c),
         Op::Geglu => rows::geglu(a, o.out, c),
         Op::Add => rows::add(a, b, o.out, c),
@@ -106,6 +108,9 @@ pub(crate) fn scratch(step: &Fused) -> usize {
     match &step.op {
         Op::GroupNorm { .. } => norm::scratch(step.shape, step.format),
         Op::Quantise => quantise::scratch(step.shape, step.format),
+        Op::Attention { heads, integer: true, .. } => {
+            int_attention::scratch(*heads, step.inputs[1].shape)
+        }
         Op::Attention { heads, .. } => attention::scratch(*heads, step.inputs[1].shape),
         _ => 0,
     }
@@ -119,6 +124,9 @@ pub(crate) fn thread_scratch(step: &Fused) -> usize {
             Panels::F32(_) | Panels::F16(_) => matmul::thread_scratch(filter),
         },
         Op::LayerNorm { .. } | Op::GroupNorm { .. } => norm::thread_scratch(step.shape),
+        Op::Attention { heads, integer: true, .. } => {
+            int_attention::thread_scratch(*heads, step.shape)
+        }
         Op::Attention { heads, .. } => attention::thread_scratch(*heads, step.shape),
         _ => 0,
     }
@@ -224,4 +232,34 @@ impl SharedBytes {
         // SAFETY: the caller's contract.
         unsafe { std::slice::from_raw_parts_mut(self.0.add(first), len) }
     }
+}
+
+fn as_bytes(x: &mut [f32]) -> &mut [u8] {
+    // SAFETY: any bytes are a u8; the length is that of the same memory.
+    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), size_of_val(x)) }
+}
+
+fn bytes_of(x: &[f32]) -> &[u8] {
+    // SAFETY: any bytes are a u8; the length is that of the same memory.
+    unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), size_of_val(x)) }
+}
+
+fn bytes_as_i8(x: &mut [u8]) -> &mut [i8] {
+    // SAFETY: same size and alignment, and any byte is an i8.
+    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), x.len()) }
+}
+
+fn as_i32(x: &mut [f32]) -> &mut [i32] {
+    // SAFETY: same size and alignment, and any bytes are an i32.
+    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), x.len()) }
+}
+
+fn i32_of(x: &[f32]) -> &[i32] {
+    // SAFETY: same size and alignment, and any bytes are an i32.
+    unsafe { std::slice::from_raw_parts(x.as_ptr().cast(), x.len()) }
+}
+
+fn as_u32(x: &mut [f32]) -> &mut [u32] {
+    // SAFETY: same size and alignment, and any bytes are a u32.
+    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), x.len()) }
 }

@@ -46,6 +46,35 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            let v = _mm512_sub_epi32(_mm512_loadu_si512(p.cast()), _mm512_set1_epi32(base));
+            _mm512_cvtepi32_ps(v)
+        })
+    }
+    #[inline(always)]
+    unsafe fn add_bits(self, b: Self) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            let sum = _mm512_add_epi32(_mm512_castps_si512(self.0), _mm512_castps_si512(b.0));
+            _mm512_castsi512_ps(sum)
+        })
+    }
+    #[inline(always)]
+    unsafe fn times_power(self, n: Self) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            let power = _mm512_slli_epi32::<23>(_mm512_castps_si512(n.0));
+            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(self.0), power))
+        })
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(self, p: *mut u8) {
+        // SAFETY: the trait's contract.
+        unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(_mm512_castps_si512(self.0))) }
+    }
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the trait's contract.
         unsafe { _mm512_storeu_ps(p, self.0) }

@@ -35,6 +35,15 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_f16(p: *const u16) -> Self;
     /// Sixteen 32-bit integers, converted (to nearest, ties to even).
     unsafe fn load_i32(p: *const i32) -> Self;
+    /// Sixteen 32-bit integers less `base` (which may not overflow), converted.
+    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self;
+    /// The lanes' bits plus those of `b`, as integers that wrap.
+    unsafe fn add_bits(self, b: Self) -> Self;
+    /// The lanes times two to the power of the integer in the low 9 bits of the bits of `n`, by an
+    /// addition to the exponent: neither may leave the range of normal numbers.
+    unsafe fn times_power(self, n: Self) -> Self;
+    /// Writes the lowest byte of each lane's bits.
+    unsafe fn store_low_bytes(self, p: *mut u8);
     /// Writes sixteen values.
     unsafe fn store(self, p: *mut f32);
     /// Writes sixteen lanes of -127 ..= 127, rounded (ties to even), as bytes, each plus `offset`

@@ -100,6 +100,41 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            [0, 4, 8, 12].map(|i| vcvtq_f32_s32(vsubq_s32(vld1q_s32(p.add(i)), vdupq_n_s32(base))))
+        })
+    }
+    #[inline(always)]
+    unsafe fn add_bits(self, b: Self) -> Self {
+        let add = |a: float32x4_t, b: float32x4_t| {
+            // SAFETY: the trait's contract.
+            unsafe {
+                vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)))
+            }
+        };
+        let (a, b) = (self.0, b.0);
+        Self([add(a[0], b[0]), add(a[1], b[1]), add(a[2], b[2]), add(a[3], b[3])])
+    }
+    #[inline(always)]
+    unsafe fn times_power(self, n: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let shift = |n| vreinterpretq_f32_s32(vshlq_n_s32::<23>(vreinterpretq_s32_f32(n)));
+            self.add_bits(Self(n.0.map(shift)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(self, p: *mut u8) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let [a, b, c, d] = self.0.map(|v| vmovn_u32(vreinterpretq_u32_f32(v)));
+            let (low, high) = (vmovn_u16(vcombine_u16(a, b)), vmovn_u16(vcombine_u16(c, d)));
+            vst1q_u8(p, vcombine_u8(low, high));
+        }
+    }
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the trait's contract.
         unsafe {

@@ -49,6 +49,27 @@ impl Simd for Portable {
         unsafe { p.cast::<[u8; LANES]>().write(self.0.map(byte)) }
     }
     #[inline(always)]
+    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self {
+        // SAFETY: the caller vouches for sixteen values at `p`.
+        Self(
+            unsafe { p.cast::<[i32; LANES]>().read_unaligned() }
+                .map(|v| v.wrapping_sub(base) as f32),
+        )
+    }
+    #[inline(always)]
+    unsafe fn add_bits(self, b: Self) -> Self {
+        self.zip(b, |a, b| f32::from_bits(a.to_bits().wrapping_add(b.to_bits())))
+    }
+    #[inline(always)]
+    unsafe fn times_power(self, n: Self) -> Self {
+        self.zip(n, |a, n| f32::from_bits(a.to_bits().wrapping_add(n.to_bits() << 23)))
+    }
+    #[inline(always)]
+    unsafe fn store_low_bytes(self, p: *mut u8) {
+        // SAFETY: the caller vouches for room for sixteen bytes at `p`.
+        unsafe { p.cast::<[u8; LANES]>().write(self.0.map(|v| v.to_bits() as u8)) }
+    }
+    #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
         // SAFETY: the caller vouches for room for sixteen values at `p`.
         unsafe { p.cast::<[f32; LANES]>().write_unaligned(self.0) }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use pochade_engine::{
-    ConvSpec, DType, Encoding, Filter, Graph, Norm, Padding, Pointwise, Shape, TensorView,
+    ConvSpec, DType, Encoding, Filter, Graph, Mask, Norm, Padding, Pointwise, Shape, TensorView,
+    Value,
 };
 
 use crate::everywhere::{assert_close, bytes, run_everywhere};
@@ -174,4 +175,31 @@ fn gates_meet_their_values_in_the_product() {
         g.add(h, v[1])
     });
     assert_eq!(fused, apart);
+}
+
+#[test]
+fn integer_attention_is_near_the_full_matrix() {
+    // The wider the head, the larger these random scores, and what a step of them is worth.
+    for (tokens, keys, c, heads, loss) in [(50, 50, 32, 2, 0.02), (61, 700, 80, 2, 0.04)] {
+        let x = Tensor::random(Shape::tokens(2, tokens, c), 1);
+        let y = Tensor::random(Shape::tokens(2, keys, c), 2);
+        let filters = [3, 4, 5].map(|seed| filter([c, c, 1, 1], Encoding::Int8, seed));
+        let products = |g: &mut Graph, v: &[Value]| {
+            let [q, k, v] = [(0, 0), (1, 1), (1, 2)].map(|(i, f)| g.linear(v[i], &filters[f].0));
+            [q, k, v]
+        };
+        let got = run_everywhere(&[&x, &y], |g, v| {
+            let [q, k, v] = products(g, v);
+            g.attention(q, k, v, heads, Mask::None)
+        });
+        let [q, k, v] = [0, 1, 2].map(|i| {
+            let data = run_everywhere(&[&x, &y], |g, v| products(g, v)[i]);
+            Tensor { shape: if i == 0 { x.shape } else { y.shape }, data }
+        });
+        let want = naive::attention(&q, &k, &v, heads, false);
+        let error: f64 = got.iter().zip(&want).map(|(a, b)| (f64::from(*a) - b).powi(2)).sum();
+        let energy: f64 = want.iter().map(|v| v * v).sum();
+        let relative = (error / energy).sqrt();
+        assert!(relative < loss && relative > 1e-6, "{keys} keys: {relative:.4}");
+    }
 }

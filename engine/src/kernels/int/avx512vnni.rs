@@ -30,18 +30,19 @@ unsafe fn fixed<const ROWS: usize, const PANELS: usize>(t: &IntTile) {
     // SAFETY: the caller's contract.
     unsafe {
         let mut sums = [[_mm512_setzero_si512(); PANELS]; ROWS];
-        for (i, row) in sums.iter_mut().enumerate() {
-            for (p, lanes) in row.iter_mut().enumerate() {
-                let from = start(t, i, p);
-                if !from.is_null() {
-                    *lanes = _mm512_loadu_si512(from.cast());
+        if let Some(start) = start(t) {
+            for (i, row) in sums.iter_mut().enumerate() {
+                for (p, lanes) in row.iter_mut().enumerate() {
+                    *lanes = _mm512_loadu_si512(start.of(i, p).cast());
                 }
             }
         }
         let mut weights = t.weights;
         for tap in 0..t.taps {
-            let offsets = t.offsets.add(tap * ROWS).cast::<[u32; ROWS]>().read_unaligned();
-            let rows: [*const u8; ROWS] = std::array::from_fn(|i| t.base.add(offsets[i] as usize));
+            let mut rows = [t.base; ROWS];
+            for (i, row) in rows.iter_mut().enumerate() {
+                *row = row.add(*t.offsets.add(tap * ROWS + i) as usize);
+            }
             let mut k = 0;
             while k < t.depth {
                 let mut w = [_mm512_setzero_si512(); PANELS];

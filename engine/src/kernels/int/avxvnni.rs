@@ -27,17 +27,20 @@ unsafe fn fixed<const ROWS: usize, const PANEL: usize>(t: &IntTile) {
     // SAFETY: the caller's contract; there is one panel.
     unsafe {
         let mut sums = [[_mm256_setzero_si256(); 2]; ROWS];
-        for (i, halves) in sums.iter_mut().enumerate() {
-            let from = start(t, i, 0);
-            if !from.is_null() {
-                *halves = [0, 8].map(|half| _mm256_loadu_si256(from.add(half).cast()));
+        if let Some(start) = start(t) {
+            for (i, [low, high]) in sums.iter_mut().enumerate() {
+                *low = _mm256_loadu_si256(start.of(i, 0).cast());
+                *high = _mm256_loadu_si256(start.of(i, 0).add(8).cast());
             }
         }
         let mut weights = t.weights;
         for tap in 0..t.taps {
             let offsets = t.offsets.add(tap * ROWS).cast::<[u32; ROWS]>().read_unaligned();
             for k in (0..t.depth).step_by(4) {
-                let w = [0, 32].map(|half| _mm256_loadu_si256(weights.add(half).cast()));
+                let w = [
+                    _mm256_loadu_si256(weights.cast()),
+                    _mm256_loadu_si256(weights.add(32).cast()),
+                ];
                 for i in 0..ROWS {
                     let x = t.base.add(offsets[i] as usize + k).cast::<i32>().read_unaligned();
                     let x = _mm256_set1_epi32(x);

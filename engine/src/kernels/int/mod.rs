@@ -119,20 +119,33 @@ macro_rules! sized {
 }
 pub(crate) use sized;
 
-/// The sums that a tile's accumulators of row `i`, panel `p` start from, as sixteen values; null
-/// for zeros.
-///
-/// # Safety
-/// The tile's contract; it has row `i` and panel `p`.
+/// Where a tile's sums start from.
+#[derive(Clone, Copy)]
+pub(crate) struct Start {
+    first: *const i32,
+    row_stride: usize,
+    panel_stride: usize,
+}
+
+impl Start {
+    /// The sixteen sums of row `i`, panel `p`.
+    ///
+    /// # Safety
+    /// The tile has that row and panel.
+    #[inline(always)]
+    pub unsafe fn of(self, i: usize, p: usize) -> *const i32 {
+        // SAFETY: the tile's contract: sums and starts hold sixteen values per panel.
+        unsafe { self.first.add(i * self.row_stride + p * self.panel_stride) }
+    }
+}
+
+/// What a tile's sums start from; `None` for zeros.
 #[inline(always)]
-pub(crate) unsafe fn start(t: &IntTile, i: usize, p: usize) -> *const i32 {
-    // SAFETY: the caller's contract: sums and starts hold sixteen values per panel.
-    unsafe {
-        match t.accumulate {
-            true => t.sums.add(i * t.sum_stride + p * LANES).cast_const(),
-            false if t.start.is_null() => std::ptr::null(),
-            false => t.start.add(p * t.start_stride),
-        }
+pub(crate) fn start(t: &IntTile) -> Option<Start> {
+    match t.accumulate {
+        true => Some(Start { first: t.sums, row_stride: t.sum_stride, panel_stride: LANES }),
+        false if t.start.is_null() => None,
+        false => Some(Start { first: t.start, row_stride: 0, panel_stride: t.start_stride }),
     }
 }
 

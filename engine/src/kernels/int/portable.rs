@@ -18,11 +18,10 @@ unsafe fn fixed<const ROWS: usize, const PANELS: usize>(t: &IntTile) {
     // SAFETY: the caller's contract.
     unsafe {
         let mut sums = [[[0_i32; LANES]; PANELS]; ROWS];
-        for (i, row) in sums.iter_mut().enumerate() {
-            for (p, lanes) in row.iter_mut().enumerate() {
-                let from = start(t, i, p);
-                if !from.is_null() {
-                    *lanes = from.cast::<[i32; LANES]>().read();
+        if let Some(start) = start(t) {
+            for (i, row) in sums.iter_mut().enumerate() {
+                for (p, lanes) in row.iter_mut().enumerate() {
+                    *lanes = start.of(i, p).cast::<[i32; LANES]>().read();
                 }
             }
         }

@@ -1,0 +1,209 @@
+//! Where the time goes: how long each step of a plan took, for engines that were asked to keep
+//! count.
+//!
+//! [`Engine::start_profile`](crate::Engine::start_profile) opens a ledger. Sessions that are made
+//! afterwards each keep a log in it, allocated with the session, and add the time of every step as
+//! it ends. The ledger outlives its sessions, so that parts which take turns in memory are all
+//! counted.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::activations::Format;
+use crate::graph::{ConvSpec, Op, Rate};
+use crate::int_weights::Values;
+use crate::ops;
+use crate::plan::{Plan, Slot, Step};
+use crate::weights::{Filter, Panels};
+
+/// One step of a plan, in words and numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepInfo {
+    /// What kind of operation it is, such as `conv 3x3 int8`.
+    pub kind: String,
+    /// The shape of its first input and of its output, `[n, h, w, c] -> [n, h, w, c]`; of
+    /// attention also that of the keys.
+    pub shapes: String,
+    /// Whether it is computed once per setup or by every run.
+    pub rate: Rate,
+    /// Multiply-accumulate operations of one call.
+    pub macs: u64,
+    /// Bytes of weights that one call reads.
+    pub weight_bytes: usize,
+}
+
+/// One step of a plan and the time it took.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepProfile {
+    /// The step.
+    pub step: StepInfo,
+    /// How often it was computed.
+    pub calls: u64,
+    /// The time of all calls together.
+    pub time: Duration,
+}
+
+/// The steps of one session, in the order they are computed: setup, then run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SessionProfile {
+    /// The name of the session's graph.
+    pub name: String,
+    /// Its steps.
+    pub steps: Vec<StepProfile>,
+}
+
+/// The logs of all sessions of an engine.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger(Mutex<Vec<Arc<Log>>>);
+
+impl Ledger {
+    /// A log for a session of `plan`.
+    pub fn open(&self, plan: &Plan) -> Arc<Log> {
+        let log = Arc::new(Log::new(plan));
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(log.clone());
+        log
+    }
+
+    /// Forgets all times, and the sessions that are no more.
+    pub fn restart(&self) {
+        let mut logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.retain(|log| Arc::strong_count(log) > 1);
+        logs.iter().for_each(|log| log.restart());
+    }
+
+    pub fn profiles(&self) -> Vec<SessionProfile> {
+        let logs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        logs.iter().map(|log| log.profile()).collect()
+    }
+}
+
+/// How often the step was computed, and the time of all calls.
+type Entry = (u64, Duration);
+
+/// The times of one session's steps.
+#[derive(Debug)]
+pub(crate) struct Log {
+    name: &'static str,
+    infos: Vec<StepInfo>,
+    /// Steps of the setup; those of the run follow.
+    setup: usize,
+    entries: Mutex<Vec<Entry>>,
+}
+
+impl Log {
+    fn new(plan: &Plan) -> Self {
+        let infos = plan.steps();
+        let entries = Mutex::new(vec![Entry::default(); infos.len()]);
+        Self { name: plan.name(), infos, setup: plan.setup.len(), entries }
+    }
+
+    /// A stopwatch for one replay of the steps of `rate`.
+    pub fn watch(&self, rate: Rate) -> Watch<'_> {
+        let first = if rate == Rate::Setup { 0 } else { self.setup };
+        Watch { log: self, next: first, last: Instant::now() }
+    }
+
+    fn restart(&self) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).fill(Entry::default());
+    }
+
+    fn profile(&self) -> SessionProfile {
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let steps = self
+            .infos
+            .iter()
+            .zip(entries.iter())
+            .map(|(step, &(calls, time))| StepProfile { step: step.clone(), calls, time });
+        SessionProfile { name: self.name.to_owned(), steps: steps.collect() }
+    }
+}
+
+/// Adds the time since the last lap to one step after the other.
+pub(crate) struct Watch<'a> {
+    log: &'a Log,
+    next: usize,
+    last: Instant,
+}
+
+impl Watch<'_> {
+    pub fn lap(&mut self) {
+        let now = Instant::now();
+        let mut entries = self.log.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let (calls, time) = &mut entries[self.next];
+        *calls += 1;
+        *time += now - self.last;
+        (self.next, self.last) = (self.next + 1, now);
+    }
+}
+
+impl StepInfo {
+    pub(crate) fn new(step: &Step, rate: Rate) -> Self {
+        Self {
+            kind: kind(step),
+            shapes: shapes(step),
+            rate,
+            macs: ops::macs(step),
+            weight_bytes: ops::weight_bytes(&step.op),
+        }
+    }
+}
+
+fn shapes(step: &Step) -> String {
+    let first = step.inputs.first().map(|x| x.shape.to_string()).unwrap_or_default();
+    let keys = match step.op {
+        Op::Attention { .. } => format!(" over {}", step.inputs[1].shape),
+        _ => String::new(),
+    };
+    format!("{first}{keys} -> {}", step.out.shape)
+}
+
+fn kind(step: &Step) -> String {
+    let name = match &step.op {
+        Op::Conv { filter, spec, .. } => return product(filter, *spec, &step.out),
+        Op::Input { .. } => "input",
+        Op::GroupNorm { .. } => "group norm",
+        Op::LayerNorm { .. } => "layer norm",
+        Op::Attention { .. } => "attention",
+        Op::Pointwise(_) => "pointwise",
+        Op::Geglu => "geglu",
+        Op::Add => "add",
+        Op::AddVector => "add vector",
+        Op::ScaleShift => "scale and shift",
+        Op::Concat => "concat",
+        Op::ConcatTokens => "concat tokens",
+        Op::MeanTokens => "mean",
+        Op::Upsample => "upsample",
+        Op::AvgPool => "average pool",
+        Op::NearestCode { .. } => "nearest code",
+        Op::Quantise => "quantise",
+        Op::View => "view",
+    };
+    match (&step.op, step.out.format) {
+        (Op::Quantise, _) | (_, Format::F32) => name.to_owned(),
+        (_, Format::Int8(_)) => format!("{name} + quantise"),
+    }
+}
+
+/// A convolution or linear layer, such as `conv 3x3 /2 int8` for stride 2 or `conv 3x3 x2 f16`
+/// behind a doubling.
+fn product(filter: &Filter, spec: ConvSpec, out: &Slot) -> String {
+    let (kh, kw) = filter.kernel();
+    let layer = match (kh, kw) {
+        (1, 1) if out.shape.h == 1 => "linear".to_owned(),
+        _ => format!("conv {kh}x{kw}"),
+    };
+    let moves = match (spec.upsample, spec.stride) {
+        (true, _) => " x2".to_owned(),
+        (false, 1) => String::new(),
+        (false, stride) => format!(" /{stride}"),
+    };
+    let weights = match &filter.panels {
+        Panels::F32(_) => "f32",
+        Panels::F16(_) => "f16",
+        Panels::Int(panels) => match panels.values {
+            Values::Int8(_) => "int8",
+            Values::Int4 { .. } => "int4",
+        },
+    };
+    format!("{layer}{moves} {weights}")
+}
