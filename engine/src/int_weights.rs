@@ -10,6 +10,8 @@
 //! its low and of the second half in its high bits, each plus 8. Multipliers stand apart:
 //! `[panel][tap][group][o]`.
 
+use std::ops::Range;
+
 use crate::aligned::Aligned;
 use crate::kernels::int::BLOCK;
 use crate::tensor::{DType, TensorView};
@@ -407,6 +409,26 @@ impl IntPanels {
             }
         }
         values
+    }
+
+    /// The groups of some taps of an int4 panel: pairs of one or two blocks, and multipliers. None
+    /// of an int8 panel.
+    pub fn int4_groups(
+        &self,
+        panel: usize,
+        taps: Range<usize>,
+    ) -> impl Iterator<Item = (&[u8], &[i8; LANES])> {
+        let (pairs, multipliers) = match &self.values {
+            Values::Int4 { pairs, multipliers } => (&pairs[..], &multipliers[..]),
+            Values::Int8(_) => Default::default(),
+        };
+        let line = panel * self.shape.taps;
+        let lines = |each: usize| (line + taps.start) * each..(line + taps.end) * each;
+        let tap_bytes = self.shape.blocks() * BLOCK_BYTES / 2;
+        let pairs = pairs.get(lines(tap_bytes)).unwrap_or_default().chunks_exact(tap_bytes);
+        let multipliers = multipliers.as_chunks().0.get(lines(self.shape.groups()));
+        // The last group of a tap has one block where there is an odd number of them.
+        pairs.flat_map(|tap| tap.chunks(BLOCK_BYTES)).zip(multipliers.unwrap_or_default())
     }
 
     /// Bytes that the values of these panels take, be they here or hollow.

@@ -14,7 +14,7 @@ use super::{Context, Operands, SharedMut, as_bytes, as_i32, as_u32, bytes_as_i8,
 use crate::activations::{Rows, Steps};
 use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
 use crate::kernels::Kernels;
-use crate::kernels::int::{self, IntTile};
+use crate::kernels::int::{self, Int4Kernels, IntTile};
 use crate::kernels::rows::IntFinish;
 use crate::session::scratch_of;
 use crate::tensor::Shape;
@@ -47,8 +47,8 @@ impl Scratch {
             sums: rows * int::MAX_PANELS * LANES,
             decoded: int::MAX_PANELS
                 * taps_per_segment(panels)
-                * panels.shape.blocks()
-                * BLOCK_BYTES
+                * panels.shape.groups()
+                * int::MAX_GROUP_BYTES
                 / size_of::<f32>(),
         }
     }
@@ -236,6 +236,9 @@ impl Product<'_> {
         let shape = self.panels.shape;
         let tap_bytes = shape.blocks() * BLOCK_BYTES;
         let (first, len) = (taps.start * tap_bytes, taps.len() * tap_bytes);
+        if let Some(int4) = self.int4() {
+            return self.int4_weights(int4, group, taps, decoded);
+        }
         let rearrange = self.kernels.int.rearrange;
         if let (Values::Int8(values), None) = (&self.panels.values, rearrange) {
             let last = group.first + (group.count - 1) * group.step;
@@ -252,6 +255,30 @@ impl Product<'_> {
             }
         }
         Weights { first: decoded.as_ptr(), stride: len }
+    }
+
+    /// The kernels that multiply these weights as int4, if there are any.
+    fn int4(&self) -> Option<&'static Int4Kernels> {
+        matches!(self.panels.values, Values::Int4 { .. }).then_some(self.kernels.int.int4).flatten()
+    }
+
+    /// A segment of a group's int4 panels as the kernels of int4 values read them.
+    fn int4_weights(
+        &self,
+        int4: &Int4Kernels,
+        group: Group,
+        taps: Range<usize>,
+        decoded: &mut [i8],
+    ) -> Weights {
+        let stride = taps.len() * self.panels.shape.groups() * int4.group_bytes;
+        for (i, out) in decoded.chunks_exact_mut(stride).take(group.count).enumerate() {
+            let groups = self.panels.int4_groups(group.first + i * group.step, taps.clone());
+            for ((pairs, m), out) in groups.zip(out.chunks_exact_mut(int4.group_bytes)) {
+                // SAFETY: the table was handed out for this machine.
+                unsafe { (int4.unpack)(pairs, m, out) }
+            }
+        }
+        Weights { first: decoded.as_ptr(), stride }
     }
 
     /// Some taps of a panel as int8 in the order at rest.
@@ -342,8 +369,13 @@ impl Product<'_> {
                 ..*tile
             };
             // SAFETY: `locate` filled the offsets with rows inside the activations; `weights` and
-            // `sweep` checked the other pointers.
-            unsafe { self.kernels.int_tile(&piece) }
+            // `sweep` checked the other pointers; the table was handed out for this machine.
+            unsafe {
+                match self.int4() {
+                    Some(int4) => (int4.tile)(&piece),
+                    None => self.kernels.int_tile(&piece),
+                }
+            }
         }
     }
 

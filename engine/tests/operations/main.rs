@@ -6,6 +6,7 @@
 mod everywhere;
 mod integers;
 mod naive;
+mod random_integers;
 
 use std::sync::Arc;
 

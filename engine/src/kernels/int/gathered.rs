@@ -13,7 +13,7 @@ use super::{IntTile, MAX_ROWS};
 use crate::weights::LANES;
 
 /// Bytes of the buffer.
-const BUFFER: usize = 8 << 10;
+const BUFFER: usize = 6 << 10;
 
 /// A kernel over gathered rows.
 #[derive(Debug)]
@@ -26,6 +26,8 @@ pub(super) struct Gathered {
     pub row_bytes: usize,
     /// Bytes of a unit of a panel.
     pub weight_bytes: usize,
+    /// Units of a chunk: as many as leave the weights of three panels in the first-level cache.
+    pub chunk: usize,
     pub gather: unsafe fn(&Rows),
     pub multiply: unsafe fn(&Product),
 }
@@ -71,13 +73,13 @@ struct Buffer([MaybeUninit<i8>; BUFFER]);
 pub(super) unsafe fn tile(g: &Gathered, t: &IntTile) {
     let mut buffer = Buffer([MaybeUninit::uninit(); BUFFER]);
     let rows: *mut i8 = buffer.0.as_mut_ptr().cast();
-    let chunk = BUFFER / g.row_bytes;
+    assert!(g.chunk * g.row_bytes <= BUFFER);
     let units = t.taps * t.depth.div_ceil(g.unit);
     // SAFETY: the caller's contract; a chunk of `g.rows` rows fits the buffer.
     unsafe {
         begin(t);
-        for first in (0..units).step_by(chunk) {
-            let count = chunk.min(units - first);
+        for first in (0..units).step_by(g.chunk) {
+            let count = g.chunk.min(units - first);
             for row in (0..t.height).step_by(g.rows) {
                 gather(g, t, row, first..first + count, rows);
                 for p in 0..t.panels {

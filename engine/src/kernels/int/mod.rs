@@ -11,6 +11,8 @@
 //!   4][o][k % 4]`, one 32-bit lane per output, as VNNI and SDOT read it; kernels that need another
 //!   get their blocks rearranged in the decode stage;
 //! - the size of the tile.
+//!
+//! Kernels may also multiply int4 weights without making int8 of them: see [`Int4Kernels`].
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
@@ -25,6 +27,8 @@ pub(crate) mod neon_dot;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon_i8mm;
 #[cfg(target_arch = "aarch64")]
+mod neon_int4;
+#[cfg(target_arch = "aarch64")]
 pub(crate) mod neon_mlal;
 pub(crate) mod portable;
 
@@ -36,6 +40,9 @@ pub(crate) const BLOCK: usize = 16;
 pub(crate) const MAX_ROWS: usize = 12;
 /// Most panels of any tile.
 pub(crate) const MAX_PANELS: usize = 3;
+
+/// Most bytes of a group of int4 weights that was made ready for a tile.
+pub(crate) const MAX_GROUP_BYTES: usize = 2 * BLOCK * LANES + 2 * LANES;
 
 /// What a tile computes.
 #[derive(Clone, Copy, Debug)]
@@ -81,6 +88,20 @@ pub(crate) struct IntKernels {
     /// Brings whole blocks of weights from their order at rest, `[k / 4][o][k % 4]`, into the one
     /// that `tile` reads, where that is another.
     pub rearrange: Option<unsafe fn(&mut [i8])>,
+    pub tile: unsafe fn(&IntTile),
+    /// Where it is faster not to make int8 of int4 weights.
+    pub int4: Option<&'static Int4Kernels>,
+}
+
+/// Products of int4 values themselves, to which the multipliers of their groups (see
+/// [`crate::int_weights`]) come later: the same sums.
+#[derive(Debug)]
+pub(crate) struct Int4Kernels {
+    /// Bytes of a group of a panel as `tile` reads it, at most [`MAX_GROUP_BYTES`].
+    pub group_bytes: usize,
+    /// Brings a group of one or two blocks, `[blocks][128]`, and its multipliers into that form.
+    pub unpack: unsafe fn(&[u8], &[i8; LANES], &mut [i8]),
+    /// As [`IntKernels::tile`], of panels of `[taps][depth / 32]` groups.
     pub tile: unsafe fn(&IntTile),
 }
 

@@ -14,13 +14,14 @@ use crate::int_weights::BLOCK_BYTES;
 use crate::weights::LANES;
 
 pub(crate) static KERNELS: IntKernels =
-    IntKernels { rows: 12, panels: 3, offset: 0, rearrange: Some(rearrange), tile };
+    IntKernels { rows: 12, panels: 3, offset: 0, rearrange: Some(rearrange), tile, int4: None };
 
 static GATHERED: Gathered = Gathered {
     rows: 2 * PAIRS,
     unit: BLOCK,
     row_bytes: 2 * PAIRS * BLOCK,
     weight_bytes: BLOCK_BYTES,
+    chunk: 64,
     gather,
     multiply,
 };

@@ -18,14 +18,21 @@ use super::{BLOCK, IntKernels, IntTile};
 use crate::int_weights::BLOCK_BYTES;
 use crate::weights::LANES;
 
-pub(crate) static KERNELS: IntKernels =
-    IntKernels { rows: 12, panels: 3, offset: 0, rearrange: Some(rearrange), tile };
+pub(crate) static KERNELS: IntKernels = IntKernels {
+    rows: 12,
+    panels: 3,
+    offset: 0,
+    rearrange: Some(rearrange),
+    tile,
+    int4: Some(&super::neon_int4::KERNELS),
+};
 
 static GATHERED: Gathered = Gathered {
     rows: ROWS,
     unit: BLOCK,
     row_bytes: ROWS * BLOCK,
     weight_bytes: BLOCK_BYTES,
+    chunk: 32,
     gather,
     multiply,
 };
