@@ -34,7 +34,8 @@ pub(super) struct Subject {
     pub run: Vec<(Value, Vec<f32>)>,
 }
 
-/// Makes the subjects of a part, one at a time: only the network at work takes memory.
+/// How many subjects a part has. They are built one at a time: only the network at work takes
+/// memory.
 pub(super) fn count(networks: &Networks, part: Part) -> usize {
     match part {
         Part::Text => networks.text.len(),
@@ -61,7 +62,7 @@ fn text(wanted: Wanted, config: &ClipTextConfig, index: usize) -> Result<Subject
     let part = [Component::TextEncoder, Component::TextEncoder2][index.min(1)];
     let weights = RandomWeights::new(part, wanted.weights);
     let network = ClipText::load(&Weights::random(&weights), config)?;
-    let mut graph = Graph::named(part.name());
+    let mut graph = Graph::named("text encoder");
     let input = network.input(&mut graph, wanted.batch, config.positions);
     let features = network.forward(&mut graph, input);
     graph.output(features.context);
@@ -77,7 +78,7 @@ fn unet(wanted: Wanted, config: &UNetConfig, tokens: usize) -> Result<Subject, B
     let network = UNet::load(&Weights::random(&weights), config)?;
     let side = wanted.size / FACTOR;
     let extent = UNetExtent { batch: wanted.batch, height: side, width: side, tokens };
-    let mut graph = Graph::named(Component::Unet.name());
+    let mut graph = Graph::named("unet");
     let inputs = Conditioning::of(config).declare(&mut graph, config, extent);
     let output = network.forward(&mut graph, &inputs);
     graph.output(output);
@@ -93,7 +94,7 @@ fn decoder(wanted: Wanted, config: &AutoencoderConfig) -> Result<Subject, BenchE
     let weights = RandomWeights::new(Component::Autoencoder, wanted.weights);
     let network = Autoencoder::load(&Weights::random(&weights), config, Halves::Decoder)?;
     let side = wanted.size / FACTOR;
-    let mut graph = Graph::named(Component::Autoencoder.name());
+    let mut graph = Graph::named("decoder");
     let shape = Shape::image(wanted.batch, side, side, config.latent_channels());
     let input = graph.input(shape, Rate::Run);
     let output = network.decode(&mut graph, input);
