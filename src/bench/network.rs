@@ -110,3 +110,45 @@ pub(super) fn noise(graph: &Graph, input: Value) -> Vec<f32> {
     TorchRng::new(0).randn(&mut values);
     values
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pochade_engine::Plan;
+
+    /// Billions of multiply-adds, what is computed once included, and bytes of weights.
+    fn size(arch: Arch, part: Part, weights: FilterEncoding) -> (f64, usize) {
+        let wanted = Wanted { arch, size: arch.native_size(), batch: 1, weights };
+        let networks = arch.networks().unwrap();
+        let subject = build(wanted, &networks, (part, 0)).unwrap().unwrap();
+        let plan = Plan::new(&subject.graph).unwrap();
+        let macs: u64 = plan.steps().iter().map(|step| step.macs).sum();
+        (macs as f64 / 1e9, plan.weight_bytes())
+    }
+
+    #[test]
+    fn the_small_unet_has_25_6_million_parameters_and_3_14_gmac() {
+        let (gmac, bytes) = size(Arch::Small, Part::Unet, FilterEncoding::F16);
+        assert_eq!(format!("{gmac:.2}"), "3.14");
+        // Biases and norms are in f32, outputs are padded to whole panels.
+        let parameters = bytes as f64 / 2e6;
+        assert!((25.6..25.8).contains(&parameters), "{parameters} M");
+        let (_, int8) = size(Arch::Small, Part::Unet, FilterEncoding::Int8);
+        let (_, int4) = size(Arch::Small, Part::Unet, FilterEncoding::Int4);
+        assert!(int4 < int8 && int8 < bytes, "{int4} {int8} {bytes}");
+    }
+
+    #[test]
+    fn a_tiny_decoder_computes_70_7_gmac_for_512_pixels() {
+        let (gmac, _) = size(Arch::Taesd, Part::Decoder, FilterEncoding::Int8);
+        assert_eq!(format!("{gmac:.1}"), "70.7");
+    }
+
+    #[test]
+    fn the_default_models_networks_can_be_built() {
+        for part in [Part::Text, Part::Unet, Part::Decoder] {
+            let (gmac, bytes) = size(Arch::Default, part, FilterEncoding::Int4);
+            assert!(gmac > 0.0 && bytes > 0, "{part}");
+        }
+    }
+}
