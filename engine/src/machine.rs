@@ -34,10 +34,13 @@ pub enum PeakSource {
     CachedProduct,
 }
 
-/// Each measurement is the best of several within this time.
+/// Each measurement is the best of many within this time.
 const PATIENCE: Duration = Duration::from_millis(300);
-/// Multiply-adds per thread of one run of a loop: milliseconds, far more than waking a thread.
-const LOOP_MACS: u64 = 400_000_000;
+/// A run of a loop takes at least so long: far longer than handing out work, and short enough that
+/// some runs are not interrupted on a busy machine.
+const RUN: Duration = Duration::from_millis(1);
+/// Bytes that each thread reads in one run.
+const WINDOW: usize = 8 << 20;
 
 impl Engine {
     /// The most multiply-adds per second in f32.
@@ -61,16 +64,20 @@ impl Engine {
     /// Bytes per second that all threads together read, in order, from a buffer of `bytes`, which
     /// should be larger than the caches.
     pub fn read_bandwidth(&mut self, bytes: usize) -> f64 {
-        let len = (bytes / size_of::<u64>()).max(1);
+        const LEN: usize = WINDOW / size_of::<u64>();
+        let threads = self.threads();
+        let runs = (bytes / WINDOW / threads).max(1);
         // Written once, so that every page is there.
-        let buffer: Vec<u64> = (0..len as u64).collect();
-        let pieces: Vec<&[u64]> = buffer.chunks(len.div_ceil(self.threads())).collect();
+        let buffer: Vec<u64> = (0..(runs * threads * LEN) as u64).collect();
+        let windows: Vec<&[u64]> = buffer.chunks_exact(LEN).collect();
+        let mut turns = (0..runs).cycle();
         let seconds = best(|| {
-            self.pool_mut().run(pieces.len(), &|_, piece| {
-                black_box(sum(pieces[piece]));
+            let first = turns.next().unwrap_or(0) * threads;
+            self.pool_mut().run(threads, &|_, thread| {
+                black_box(sum(windows[first + thread]));
             });
         });
-        (len * size_of::<u64>()) as f64 / seconds
+        (threads * WINDOW) as f64 / seconds
     }
 
     fn peak(&mut self, found: Option<PeakLoop>, storage: Storage) -> Result<Peak, GraphError> {
@@ -83,7 +90,15 @@ impl Engine {
 }
 
 fn registers(pool: &mut Pool, found: PeakLoop) -> f64 {
-    let (threads, rounds) = (pool.threads(), LOOP_MACS / found.macs);
+    let threads = pool.threads();
+    let time = |rounds| {
+        let start = Instant::now();
+        found.run(rounds);
+        start.elapsed()
+    };
+    // An interruption makes one run long, hardly three.
+    let long_enough = |rounds: &u64| (0..3).all(|_| time(*rounds) >= RUN);
+    let rounds = (10..32).map(|power| 1 << power).find(long_enough).unwrap_or(1 << 32);
     let seconds = best(|| pool.run(threads, &|_, _| found.run(rounds)));
     (threads as u64 * rounds * found.macs) as f64 / seconds
 }
@@ -149,6 +164,6 @@ mod tests {
     #[test]
     fn a_buffer_is_read_whole() {
         assert_eq!(sum(&(0..1024).collect::<Vec<_>>()), 1024 * 1023 / 2);
-        assert!(Engine::new(Some(2)).unwrap().read_bandwidth(1 << 20) > 1e6);
+        assert!(Engine::new(Some(2)).unwrap().read_bandwidth(40 << 20) > 1e6);
     }
 }

@@ -207,3 +207,59 @@ fn product(filter: &Filter, spec: ConvSpec, out: &Slot) -> String {
     };
     format!("{layer}{moves} {weights}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Encoding, Engine, Graph, Session, Shape, Storage, Value};
+
+    /// Two products, of which one is computed once, and their inputs.
+    fn graph() -> (Graph, [Value; 2]) {
+        let filter = |storage| Arc::new(Filter::random([32, 32, 1, 1], storage, true, 1));
+        let mut g = Graph::named("pair");
+        let once = g.input(Shape::tokens(1, 4, 32), Rate::Setup);
+        let often = g.input(Shape::tokens(1, 4, 32), Rate::Run);
+        let a = g.linear(once, &filter(Storage::Float(crate::DType::F16)));
+        let b = g.linear(often, &filter(Storage::Int(Encoding::Int8)));
+        let c = g.concat(a, b);
+        g.output(c);
+        (g, [once, often])
+    }
+
+    /// Runs the pair `runs` times and gives its output.
+    fn run(engine: &mut Engine, runs: usize) -> Vec<f32> {
+        let (g, [once, often]) = graph();
+        let mut session = Session::new(engine, Plan::new(&g).unwrap());
+        let data = [0.25; 4 * 32];
+        session.setup(engine, &[(once, &data)]);
+        (0..runs).for_each(|_| session.run(engine, &[(often, &data)]));
+        session.output(g.outputs[0]).to_vec()
+    }
+
+    #[test]
+    fn an_engine_counts_every_step_once_it_is_asked_to_and_results_stay_the_same() {
+        let mut engine = Engine::new(Some(1)).unwrap();
+        let quiet = run(&mut engine, 1);
+        assert_eq!(engine.profile(), Vec::new());
+        engine.start_profile();
+        assert_eq!(run(&mut engine, 3), quiet);
+        let profile = engine.profile();
+        assert_eq!(profile.len(), 1);
+        let counted: Vec<_> =
+            profile[0].steps.iter().map(|s| (s.step.kind.as_str(), s.calls)).collect();
+        let expected = [("linear f16", 1), ("quantise", 3), ("linear int8", 3), ("concat", 3)];
+        assert_eq!((profile[0].name.as_str(), &counted[..]), ("pair", &expected[..]));
+        assert!(profile[0].steps.iter().all(|s| s.time > Duration::ZERO));
+        // The session is no more: a new start forgets it.
+        engine.start_profile();
+        assert_eq!(engine.profile(), Vec::new());
+    }
+
+    #[test]
+    fn a_step_tells_its_shapes_and_its_work() {
+        let steps = Plan::new(&graph().0).unwrap().steps();
+        assert_eq!(steps[2].shapes, "[1, 1, 4, 32] -> [1, 1, 4, 32]");
+        assert_eq!((steps[2].macs, steps[1].macs), (4 * 32 * 32, 0));
+        assert_eq!((steps[0].rate, steps[3].rate), (Rate::Setup, Rate::Run));
+    }
+}

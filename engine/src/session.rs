@@ -63,6 +63,11 @@ impl Engine {
         self.ledger.get_or_insert_default().restart();
     }
 
+    /// New sessions no longer note anything, and what was noted is forgotten.
+    pub fn stop_profile(&mut self) {
+        self.ledger = None;
+    }
+
     /// What the sessions made since [`Engine::start_profile`] have noted, in the order in which they
     /// were made.
     pub fn profile(&self) -> Vec<SessionProfile> {

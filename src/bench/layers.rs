@@ -44,6 +44,7 @@ pub(super) fn run(
         tell(observer, Event::Outcome(&outcome))?;
         report.results.push(outcome);
     }
+    engine.stop_profile();
     Ok(())
 }
 

@@ -34,7 +34,8 @@ pub(super) struct Subject {
     pub run: Vec<(Value, Vec<f32>)>,
 }
 
-/// Makes the subjects of a part, one at a time: only the network at work takes memory.
+/// How many subjects a part has. They are built one at a time: only the network at work takes
+/// memory.
 pub(super) fn count(networks: &Networks, part: Part) -> usize {
     match part {
         Part::Text => networks.text.len(),
@@ -61,7 +62,7 @@ fn text(wanted: Wanted, config: &ClipTextConfig, index: usize) -> Result<Subject
     let part = [Component::TextEncoder, Component::TextEncoder2][index.min(1)];
     let weights = RandomWeights::new(wanted.weights);
     let network = ClipText::load(&Weights::random(&weights), config)?;
-    let mut graph = Graph::named(part.name());
+    let mut graph = Graph::named("text encoder");
     let input = network.input(&mut graph, wanted.batch, config.positions);
     let features = network.forward(&mut graph, input);
     graph.output(features.context);
@@ -77,7 +78,7 @@ fn unet(wanted: Wanted, config: &UNetConfig, tokens: usize) -> Result<Subject, B
     let network = UNet::load(&Weights::random(&weights), config)?;
     let side = wanted.size / FACTOR;
     let extent = UNetExtent { batch: wanted.batch, height: side, width: side, tokens };
-    let mut graph = Graph::named(Component::Unet.name());
+    let mut graph = Graph::named("unet");
     let inputs = Conditioning::of(config).declare(&mut graph, config, extent);
     let output = network.forward(&mut graph, &inputs);
     graph.output(output);
@@ -93,7 +94,7 @@ fn decoder(wanted: Wanted, config: &AutoencoderConfig) -> Result<Subject, BenchE
     let weights = RandomWeights::new(wanted.weights);
     let network = Autoencoder::load(&Weights::random(&weights), config, Halves::Decoder)?;
     let side = wanted.size / FACTOR;
-    let mut graph = Graph::named(Component::Autoencoder.name());
+    let mut graph = Graph::named("decoder");
     let shape = Shape::image(wanted.batch, side, side, config.latent_channels());
     let input = graph.input(shape, Rate::Run);
     let output = network.decode(&mut graph, input);
@@ -108,4 +109,46 @@ pub(super) fn noise(graph: &Graph, input: Value) -> Vec<f32> {
     let mut values = vec![0.0; graph.shape(input).len()];
     TorchRng::new(0).randn(&mut values);
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pochade_engine::Plan;
+
+    /// Billions of multiply-adds, what is computed once included, and bytes of weights.
+    fn size(arch: Arch, part: Part, weights: FilterEncoding) -> (f64, usize) {
+        let wanted = Wanted { arch, size: arch.native_size(), batch: 1, weights };
+        let networks = arch.networks().unwrap();
+        let subject = build(wanted, &networks, (part, 0)).unwrap().unwrap();
+        let plan = Plan::new(&subject.graph).unwrap();
+        let macs: u64 = plan.steps().iter().map(|step| step.macs).sum();
+        (macs as f64 / 1e9, plan.weight_bytes())
+    }
+
+    #[test]
+    fn the_small_unet_has_25_6_million_parameters_and_3_14_gmac() {
+        let (gmac, bytes) = size(Arch::Small, Part::Unet, FilterEncoding::F16);
+        assert_eq!(format!("{gmac:.2}"), "3.14");
+        // Biases and norms are in f32, outputs are padded to whole panels.
+        let parameters = bytes as f64 / 2e6;
+        assert!((25.6..25.8).contains(&parameters), "{parameters} M");
+        let (_, int8) = size(Arch::Small, Part::Unet, FilterEncoding::Int8);
+        let (_, int4) = size(Arch::Small, Part::Unet, FilterEncoding::Int4);
+        assert!(int4 < int8 && int8 < bytes, "{int4} {int8} {bytes}");
+    }
+
+    #[test]
+    fn a_tiny_decoder_computes_70_7_gmac_for_512_pixels() {
+        let (gmac, _) = size(Arch::Taesd, Part::Decoder, FilterEncoding::Int8);
+        assert_eq!(format!("{gmac:.1}"), "70.7");
+    }
+
+    #[test]
+    fn the_default_models_networks_can_be_built() {
+        for part in [Part::Text, Part::Unet, Part::Decoder] {
+            let (gmac, bytes) = size(Arch::Default, part, FilterEncoding::Int4);
+            assert!(gmac > 0.0 && bytes > 0, "{part}");
+        }
+    }
 }

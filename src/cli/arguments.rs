@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::profile::ProfileView;
 use crate::bench::{Arch, Part, Settings};
 use crate::diffusion::SamplerKind;
 use crate::files::FilterEncoding;
@@ -63,6 +64,11 @@ pub struct PaintArgs {
     #[arg(long)]
     pub json: bool,
 
+    /// Say where the time went, by kind of operation or step by step (--profile=steps).
+    #[arg(long, value_name = "VIEW", value_parser = ProfileView::from_str, num_args = 0..=1,
+          require_equals = true, default_missing_value = "kinds")]
+    pub profile: Option<ProfileView>,
+
     /// Do not show the picture in the terminal.
     #[arg(long)]
     pub no_preview: bool,
@@ -106,9 +112,9 @@ pub struct BenchArgs {
     #[arg(long, value_name = "NAME", value_parser = Arch::from_str, default_value = "default")]
     pub arch: Arch,
 
-    /// Which of its networks: text, unet, decoder or all.
-    #[arg(long, value_name = "NAME", value_parser = parts, default_value = "all")]
-    pub part: Parts,
+    /// Which of its networks: text, unet, decoder or all [default: single layers, then all].
+    #[arg(long, value_name = "NAME", value_parser = parts)]
+    pub part: Option<Parts>,
 
     /// Width and height of the picture in pixels; a latent has an eighth of both [default: what
     /// the architecture is made for].
@@ -131,9 +137,14 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", value_parser = seconds, default_value = "3")]
     pub seconds: f64,
 
-    /// Time single layers instead of networks.
-    #[arg(long)]
+    /// Time single layers and no networks.
+    #[arg(long, conflicts_with_all = ["part", "profile"])]
     pub layers: bool,
+
+    /// Say where the time went, by kind of operation or step by step (--profile=steps).
+    #[arg(long, value_name = "VIEW", value_parser = ProfileView::from_str, num_args = 0..=1,
+          require_equals = true, default_missing_value = "kinds")]
+    pub profile: Option<ProfileView>,
 
     /// Print one JSON object.
     #[arg(long)]
@@ -155,7 +166,8 @@ impl BenchArgs {
         if !size.is_multiple_of(multiple) {
             return Err(format!("{arch} needs a --size that is a multiple of {multiple}"));
         }
-        let parts = match self.part.0 {
+        let parts = match self.part.and_then(|part| part.0) {
+            _ if self.layers => Vec::new(),
             None => arch.parts().to_vec(),
             Some(part) if arch.parts().contains(&part) => vec![part],
             Some(part) => {
@@ -165,14 +177,14 @@ impl BenchArgs {
         };
         Ok(Settings {
             arch,
-            parts: if self.layers { Vec::new() } else { parts },
+            parts,
             size,
             weights: self.weights,
             threads: self.threads,
             batch: self.batch,
             patience: Duration::from_secs_f64(self.seconds),
-            layers: self.layers,
-            profile: false,
+            layers: self.layers || self.part.is_none(),
+            profile: self.profile.is_some(),
         })
     }
 }
@@ -327,5 +339,59 @@ mod tests {
         let mut command = Cli::command();
         let paint = command.find_subcommand_mut("paint").unwrap();
         insta::assert_snapshot!(paint.clone().term_width(100).render_help());
+    }
+
+    #[test]
+    fn help_tells_every_argument_of_the_benchmark() {
+        let mut command = Cli::command();
+        let bench = command.find_subcommand_mut("bench").unwrap();
+        insta::assert_snapshot!(bench.clone().term_width(100).render_help());
+    }
+
+    /// What a benchmark's arguments mean, or the first line of what is wrong with them.
+    fn bench(arguments: &[&str]) -> Result<Settings, String> {
+        let start = ["pochade", "bench"];
+        let cli = Cli::try_parse_from(start.iter().chain(arguments)).and_then(Cli::checked);
+        match cli.map(|cli| cli.command) {
+            Ok(Command::Bench(args)) => args.settings(),
+            Ok(_) => Err("another command".to_owned()),
+            Err(error) => {
+                assert_eq!(error.exit_code(), 2);
+                Err(error.to_string().lines().next().unwrap_or_default().to_owned())
+            }
+        }
+    }
+
+    #[test]
+    fn a_benchmark_is_of_layers_and_all_networks_unless_a_part_is_named() {
+        let all = bench(&["--arch", "sd15"]).unwrap();
+        assert!(all.layers && all.parts == [Part::Text, Part::Unet, Part::Decoder]);
+        assert_eq!((all.size, all.batch, all.profile), (512, 1, false));
+        let unet = bench(&["--arch", "sd15", "--part", "unet", "--size", "256", "--profile"]);
+        let unet = unet.unwrap();
+        assert!(!unet.layers && unet.profile && unet.parts == [Part::Unet]);
+        assert_eq!(unet.size, 256);
+        let layers = bench(&["--layers", "--weights", "int4"]).unwrap();
+        assert!(layers.layers && layers.parts.is_empty());
+        assert_eq!(layers.weights, FilterEncoding::Int4);
+    }
+
+    #[test]
+    fn a_benchmark_that_makes_no_sense_is_answered_with_one_sentence() {
+        let errors = [
+            &["--arch", "sd3"][..],
+            &["--arch", "taesd", "--part", "unet"],
+            &["--arch", "sd15", "--size", "500"],
+            &["--size", "0"],
+            &["--part", "vae"],
+            &["--weights", "int2"],
+            &["--threads", "0"],
+            &["--batch", "65"],
+            &["--seconds", "nan"],
+            &["--profile=layers"],
+            &["--layers", "--part", "unet"],
+        ]
+        .map(|arguments| bench(arguments).unwrap_err());
+        insta::assert_snapshot!(errors.join("\n"));
     }
 }

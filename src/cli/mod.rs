@@ -9,6 +9,7 @@ mod bench;
 mod inspect;
 mod output;
 mod paint;
+mod profile;
 mod progress;
 mod workshop;
 
@@ -22,6 +23,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 pub use arguments::{BenchArgs, InspectArgs, PaintArgs, Parts};
 pub use inspect::{Inspection, PartInspection, TypeInspection};
+pub use profile::ProfileView;
 pub use workshop::Workshop;
 
 use crate::bench::{Observer, Report, Settings};

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use pochade_engine::SessionProfile;
+
 use super::output::{Output, name_of};
+use super::profile;
 use super::progress::Bar;
 use super::{Console, PaintArgs};
 use crate::paint::infotext::Infotext;
@@ -25,14 +28,21 @@ pub(super) fn paint<P: Paint>(
     let seed = args.seed.unwrap_or_else(random_seed);
     for index in 0..args.count {
         let shown = console.pictures.filter(|_| !args.no_preview && !args.quiet && !args.json);
+        if args.profile.is_some() {
+            painter.start_profile();
+        }
         let painting = paint_one(painter, args, seed.wrapping_add(index), shown)?;
+        let noted = painter.profile();
         let request = &painting.request;
         let file = png::encode(&painting.image, &Infotext::of(request).to_string())?;
         let path = output.write(index, &name_of(&request.prompt, request.seed), &file)?;
         if args.json {
-            print_json(&painting, &path, console.out)?;
+            print_json(&painting, &path, profile_rows(args, &noted), console.out)?;
         } else {
             show(&painting, &file, args, console)?;
+            if let Some(view) = args.profile {
+                profile::print(console.notes, &noted, view)?;
+            }
             writeln!(console.out, "{}", path.display())?;
         }
     }
@@ -50,6 +60,10 @@ fn paint_one<P: Paint>(
         bar.show(progress);
         ControlFlow::Continue(())
     })
+}
+
+fn profile_rows(args: &PaintArgs, noted: &[SessionProfile]) -> Option<Vec<profile::Row>> {
+    args.profile.map(|view| profile::rows(noted, view))
 }
 
 /// A seed that fits the 32 bits that count.
@@ -105,9 +119,16 @@ struct Record<'a> {
     seconds: f64,
     step_seconds: f64,
     warnings: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<Vec<profile::Row>>,
 }
 
-fn print_json(painting: &Painting, path: &Path, out: &mut dyn Write) -> anyhow::Result<()> {
+fn print_json(
+    painting: &Painting,
+    path: &Path,
+    profile: Option<Vec<profile::Row>>,
+    out: &mut dyn Write,
+) -> anyhow::Result<()> {
     let request = &painting.request;
     let record = Record {
         path: &path.to_string_lossy(),
@@ -124,6 +145,7 @@ fn print_json(painting: &Painting, path: &Path, out: &mut dyn Write) -> anyhow::
         seconds: rounded(painting.timings.total()),
         step_seconds: rounded(painting.timings.step),
         warnings: &painting.warnings,
+        profile,
     };
     writeln!(out, "{}", serde_json::to_string(&record)?)?;
     Ok(())
@@ -182,6 +204,10 @@ mod tests {
                 warnings: vec!["the paper is wet".to_owned()],
                 timings: Timings { decode: Duration::from_millis(1234), ..Timings::default() },
             })
+        }
+
+        fn profile(&self) -> Vec<SessionProfile> {
+            profile::tests::profile()
         }
     }
 
@@ -261,6 +287,21 @@ mod tests {
         };
         assert!(shown(&[]));
         assert!(!shown(&["--no-preview"]) && !shown(&["--quiet"]));
+    }
+
+    #[test]
+    fn a_profile_follows_the_notes_and_joins_the_json() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, out, notes) = run_in(folder.path(), &["sun", "--seed", "7", "--profile"], None);
+        assert_eq!(out, "FOLDER/sun-7.png\n");
+        assert!(notes.contains("unet: 0.200 s") && !notes.contains("->"), "{notes}");
+        let (_, _, notes) = run_in(folder.path(), &["sun", "--profile=steps"], None);
+        assert!(notes.contains("[1, 8, 8, 32] -> [1, 8, 8, 64] (once)"), "{notes}");
+        let (_, out, notes) = run_in(folder.path(), &["sun", "--json", "--profile"], None);
+        assert_eq!(notes, "");
+        let record: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(record["profile"][0]["kind"], "conv 3x3 int8");
+        assert_eq!(record["profile"][0]["calls"], 5);
     }
 
     #[test]

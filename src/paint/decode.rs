@@ -91,7 +91,7 @@ pub(super) fn load(files: &ModelFiles, weights: &Weights<'_>) -> Result<Autoenco
 
 /// Decoding a latent of `size` (rows and columns): the graph, its input and the picture.
 pub(super) fn graph(network: &Autoencoder, size: (usize, usize)) -> (Graph, Value, Value) {
-    let mut g = Graph::new();
+    let mut g = Graph::named("decoder");
     let channels = network.config().latent_channels();
     let input = g.input(Shape::image(1, size.0, size.1, channels), Rate::Run);
     let output = network.decode(&mut g, input);

@@ -180,7 +180,7 @@ pub(super) fn config(files: &ModelFiles) -> Result<UNetConfig, PaintError> {
 
 /// One denoising step: the graph, its inputs and its answer.
 pub(super) fn graph(network: &UNet, extent: UNetExtent) -> (Graph, UNetInputs, Value) {
-    let mut g = Graph::new();
+    let mut g = Graph::named("unet");
     let config = network.config();
     let inputs = Conditioning::of(config).declare(&mut g, config, extent);
     let output = network.forward(&mut g, &inputs);

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pochade_engine::Engine;
+use pochade_engine::{Engine, SessionProfile};
 
 use super::decode::DecoderStage;
 use super::denoise::{Denoising, Step, UNetStage};
@@ -271,6 +271,14 @@ impl Paint for Painter {
 
         warnings.extend(self.substituted_sampler(request));
         Ok(Painting { image, request: settings, warnings, timings })
+    }
+
+    fn start_profile(&mut self) {
+        self.engine.start_profile();
+    }
+
+    fn profile(&self) -> Vec<SessionProfile> {
+        self.engine.profile()
     }
 }
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use image::RgbImage;
 
+use pochade_engine::SessionProfile;
+
 use super::LatentPreview;
 use crate::diffusion::SamplerKind;
 
@@ -23,6 +25,14 @@ pub trait Paint {
         request: &Request,
         progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
     ) -> Result<Painting, Self::Error>;
+
+    /// From now on, the time of every step of the networks is noted, afresh after each call.
+    fn start_profile(&mut self) {}
+
+    /// What was noted since [`Paint::start_profile`].
+    fn profile(&self) -> Vec<SessionProfile> {
+        Vec::new()
+    }
 }
 
 /// What to paint; what is `None` is left to the model.

@@ -124,7 +124,7 @@ pub(super) fn load(
 /// One prompt through a text encoder: the graph, its input, and the context and last layer that
 /// come out.
 pub(super) fn graph(network: &ClipText) -> (Graph, Value, [Value; 2]) {
-    let mut g = Graph::new();
+    let mut g = Graph::named("text encoder");
     let input = network.input(&mut g, 1, network.config().positions);
     let features = network.forward(&mut g, input);
     let features = [features.context, features.last];
