@@ -59,7 +59,6 @@ pub(super) fn build(
 }
 
 fn text(wanted: Wanted, config: &ClipTextConfig, index: usize) -> Result<Subject, BenchError> {
-    let part = [Component::TextEncoder, Component::TextEncoder2][index.min(1)];
     let weights = RandomWeights::new(wanted.weights);
     let network = ClipText::load(&Weights::random(&weights), config)?;
     let mut graph = Graph::named("text encoder");
