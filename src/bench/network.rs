@@ -5,7 +5,7 @@ use pochade_engine::{Graph, Rate, Shape, Value};
 use super::BenchError;
 use super::arch::{Arch, Networks, Part};
 use crate::diffusion::TorchRng;
-use crate::files::{Component, FilterEncoding, RandomWeights, Weights};
+use crate::files::{FilterEncoding, RandomWeights, Weights};
 use crate::nets::{
     Autoencoder, AutoencoderConfig, ClipText, ClipTextConfig, Conditioning, Halves, UNet,
     UNetConfig, UNetExtent,
