@@ -188,7 +188,7 @@ mod arm {
             for _ in 0..STEPS {
                 for sum in &mut sums {
                     // SAFETY: no instruction at all; the compiler no longer knows what `x` holds.
-                    unsafe { asm!("/* {0} */", inout(vreg) x, options(nomem, nostack)) };
+                    unsafe { asm!("/* {0:v} */", inout(vreg) x, options(nomem, nostack)) };
                     let pairs = vmull_s8(vget_low_s8(x), vget_low_s8(x));
                     *sum = vpadalq_s16(*sum, vmlal_high_s8(pairs, x, x));
                 }
