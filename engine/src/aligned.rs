@@ -38,6 +38,12 @@ pub(crate) trait Byte: Plain {}
 impl Byte for u8 {}
 impl Byte for i8 {}
 
+/// Bytes as values of one byte.
+pub(crate) fn of_bytes<T: Byte>(bytes: &[u8]) -> &[T] {
+    // SAFETY: the values have one byte each, of which any is a value.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len()) }
+}
+
 impl<T: Byte> Aligned<T> {
     /// A copy of `bytes`.
     pub fn copied(bytes: &[u8]) -> Self {

@@ -10,10 +10,11 @@
 //! its low and of the second half in its high bits, each plus 8. Multipliers stand apart:
 //! `[panel][tap][group][o]`.
 
-use std::ops::Range;
+use std::ops::{Deref, Range};
 
-use crate::aligned::Aligned;
+use crate::aligned::{self, Aligned, Byte};
 use crate::kernels::int::BLOCK;
+use crate::mapped::MappedBytes;
 use crate::tensor::{DType, TensorView};
 use crate::weights::{LANES, WeightError};
 
@@ -100,13 +101,54 @@ impl PanelShape {
     }
 }
 
+/// Values of one byte: in memory of their own, or in the file that holds them.
+#[derive(Clone, Debug)]
+pub(crate) enum Stored<T: Byte> {
+    Own(Aligned<T>),
+    File(MappedBytes),
+}
+
+impl<T: Byte> Stored<T> {
+    fn zeros(len: usize) -> Self {
+        Self::Own(Aligned::zeros(len))
+    }
+
+    /// The values to be changed; those of a file never are.
+    pub fn own(&mut self) -> &mut [T] {
+        match self {
+            Self::Own(values) => values,
+            Self::File(_) => &mut [],
+        }
+    }
+
+    /// The values as bytes.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(values) => values.bytes(),
+            Self::File(bytes) => bytes,
+        }
+    }
+}
+
+impl<T: Byte> Deref for Stored<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        match self {
+            Self::Own(values) => values,
+            Self::File(bytes) => aligned::of_bytes(bytes),
+        }
+    }
+}
+
 /// The stored values.
 #[derive(Clone, Debug)]
 pub(crate) enum Values {
-    Int8(Aligned<i8>),
+    /// One to a byte.
+    Int8(Stored<i8>),
     Int4 {
         /// Two values to a byte.
-        pairs: Aligned<u8>,
+        pairs: Stored<u8>,
         /// `[panel][tap][group][o]`.
         multipliers: Aligned<i8>,
     },
@@ -132,6 +174,12 @@ impl Values {
         }
         sums
     }
+}
+
+/// The bytes where they are, or copied.
+fn place<T: Byte>(bytes: &[u8], mapped: Option<MappedBytes>) -> Stored<T> {
+    let same = |m: &MappedBytes| m.len() == bytes.len();
+    mapped.filter(same).map_or_else(|| Stored::Own(Aligned::copied(bytes)), Stored::File)
 }
 
 /// Adds values that lie as `[..][o][4]` to the sums of their outputs.
@@ -236,15 +284,20 @@ impl IntPanels {
         Ok(panels)
     }
 
-    /// Takes weights as they are stored.
-    pub fn stored(shape: PanelShape, stored: &StoredPanels<'_>) -> Result<Self, WeightError> {
+    /// Takes weights as they are stored: a copy, or where `mapped` says that the values lie in a
+    /// file, those bytes themselves.
+    pub fn stored(
+        shape: PanelShape,
+        stored: &StoredPanels<'_>,
+        mapped: Option<MappedBytes>,
+    ) -> Result<Self, WeightError> {
         shape.check()?;
         stored.check_shapes(shape)?;
         let bytes = stored.weight.bytes();
         let values = match &stored.multipliers {
-            None => Values::Int8(Aligned::copied(bytes)),
+            None => Values::Int8(place(bytes, mapped)),
             Some(multipliers) => Values::Int4 {
-                pairs: Aligned::copied(bytes),
+                pairs: place(bytes, mapped),
                 multipliers: Aligned::copied(multipliers.bytes()),
             },
         };
@@ -260,9 +313,9 @@ impl IntPanels {
     /// Panels without values: enough to plan.
     pub fn hollow(encoding: Encoding, shape: PanelShape) -> Self {
         let values = match encoding {
-            Encoding::Int8 => Values::Int8(Aligned::zeros(0)),
+            Encoding::Int8 => Values::Int8(Stored::zeros(0)),
             Encoding::Int4 => {
-                Values::Int4 { pairs: Aligned::zeros(0), multipliers: Aligned::zeros(0) }
+                Values::Int4 { pairs: Stored::zeros(0), multipliers: Aligned::zeros(0) }
             }
         };
         Self { shape, values, steps: Vec::new(), starts: Vec::new() }
@@ -319,10 +372,10 @@ impl IntPanels {
     pub fn zeros(encoding: Encoding, shape: PanelShape) -> Self {
         let (lanes, bytes) = (shape.panels() * LANES, shape.panels() * shape.panel_bytes());
         let values = match encoding {
-            Encoding::Int8 => Values::Int8(Aligned::zeros(bytes)),
+            Encoding::Int8 => Values::Int8(Stored::zeros(bytes)),
             Encoding::Int4 => {
-                let mut pairs = Aligned::zeros(bytes / 2);
-                pairs.fill(0x88);
+                let mut pairs = Stored::zeros(bytes / 2);
+                pairs.own().fill(0x88);
                 let multipliers = Aligned::zeros(lanes * shape.taps * shape.groups());
                 Values::Int4 { pairs, multipliers }
             }
@@ -333,6 +386,7 @@ impl IntPanels {
     /// `row: [channel][tap]`.
     fn round_int8(&mut self, output: usize, row: &[f32]) {
         let Values::Int8(values) = &mut self.values else { return };
+        let values = values.own();
         let largest = row.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         let step = largest / 127.0;
         self.steps[output] = step;
@@ -350,6 +404,7 @@ impl IntPanels {
     fn round_int4(&mut self, output: usize, row: &[f32]) {
         let shape = self.shape;
         let Values::Int4 { pairs, multipliers } = &mut self.values else { return };
+        let pairs = pairs.own();
         // The value of largest magnitude becomes -8 times the multiplier, whose sign follows.
         let largest = row.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
         let step = largest / (8.0 * 15.0);
@@ -379,8 +434,8 @@ impl IntPanels {
     pub fn clear(&mut self, output: usize, tap: usize, channel: usize) {
         let at = self.shape.at(output, tap, channel);
         match &mut self.values {
-            Values::Int8(values) => values[at] = 0,
-            Values::Int4 { pairs, .. } => put_int4(pairs, at, 0),
+            Values::Int8(values) => values.own()[at] = 0,
+            Values::Int4 { pairs, .. } => put_int4(pairs.own(), at, 0),
         }
     }
 
@@ -429,6 +484,22 @@ impl IntPanels {
         let multipliers = multipliers.as_chunks().0.get(lines(self.shape.groups()));
         // The last group of a tap has one block where there is an odd number of them.
         pairs.flat_map(|tap| tap.chunks(BLOCK_BYTES)).zip(multipliers.unwrap_or_default())
+    }
+
+    /// Bytes of the values alone, without multipliers and steps.
+    pub fn value_bytes(&self) -> usize {
+        let whole = self.shape.panels() * self.shape.panel_bytes();
+        if self.encoding() == Encoding::Int8 { whole } else { whole / 2 }
+    }
+
+    /// The bytes that stay in their file, if they do.
+    pub fn mapped(&self) -> Option<&MappedBytes> {
+        match &self.values {
+            Values::Int8(Stored::File(bytes)) | Values::Int4 { pairs: Stored::File(bytes), .. } => {
+                Some(bytes)
+            }
+            _ => None,
+        }
     }
 
     /// Bytes that the values of these panels take, be they here or hollow.

@@ -29,8 +29,8 @@ pub use graph::{ConvSpec, Graph, GraphError, Mask, Padding, Pointwise, Rate, Val
 pub use int_weights::{Encoding, PanelBytes, PanelShape, StoredPanels};
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use machine::{Peak, PeakSource};
-pub use mapped::MappedFile;
-pub use plan::Plan;
+pub use mapped::{MappedBytes, MappedFile};
+pub use plan::{Plan, Streamable};
 pub use pool::Pool;
 pub use profile::{SessionProfile, StepInfo, StepProfile};
 pub use random::Storage;

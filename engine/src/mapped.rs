@@ -7,8 +7,9 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::Path;
+use std::sync::Arc;
 
 use memmap2::{Mmap, UncheckedAdvice};
 
@@ -66,6 +67,39 @@ impl MappedFile {
     fn clip(&self, range: Range<usize>) -> Option<(usize, usize)> {
         let end = range.end.min(self.map.len());
         (range.start < end).then(|| (range.start, end - range.start))
+    }
+}
+
+/// Some bytes of a mapped file, which stays mapped while they are used.
+#[derive(Clone, Debug)]
+pub struct MappedBytes {
+    file: Arc<MappedFile>,
+    range: Range<usize>,
+}
+
+impl MappedBytes {
+    /// The bytes `range` of `file`; `None` where it has not that many.
+    pub fn new(file: Arc<MappedFile>, range: Range<usize>) -> Option<Self> {
+        file.bytes().get(range.clone())?;
+        Some(Self { file, range })
+    }
+
+    /// Tells the system that they will be read soon.
+    pub fn will_need(&self) {
+        self.file.will_need(self.range.clone());
+    }
+
+    /// Gives their memory back. They are read from the file again when next looked at.
+    pub fn release(&self) {
+        self.file.release(self.range.clone());
+    }
+}
+
+impl Deref for MappedBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.file.bytes().get(self.range.clone()).unwrap_or_default()
     }
 }
 

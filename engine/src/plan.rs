@@ -92,10 +92,26 @@ impl Plan {
         setup.chain(self.run.iter().map(|step| StepInfo::new(step, Rate::Run))).collect()
     }
 
+    /// Bytes of the integer weights of all steps, and of the step that has most: what a session that
+    /// streams does not keep, and what it holds at a time.
+    pub fn streamable_bytes(&self) -> Streamable {
+        let bytes = || self.setup.iter().chain(&self.run).map(|step| ops::streamable(&step.op));
+        Streamable { all: bytes().sum(), most: bytes().max().unwrap_or(0) }
+    }
+
     /// Multiply-accumulate operations of matrix products, convolutions and attention in one run.
     pub fn macs(&self) -> u64 {
         self.run.iter().map(ops::macs).sum()
     }
+}
+
+/// Weights that may be read as they are needed, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Streamable {
+    /// Of all steps.
+    pub all: usize,
+    /// Of the step with most.
+    pub most: usize,
 }
 
 /// Life spans on the way to offsets.

@@ -78,9 +78,9 @@ fn level(byte: u8) -> i8 {
 fn int_panels(shape: PanelShape, encoding: Encoding, limit: f32, random: &mut Random) -> IntPanels {
     let mut panels = IntPanels::zeros(encoding, shape);
     match &mut panels.values {
-        Values::Int8(values) => random.fill(values, level),
+        Values::Int8(values) => random.fill(values.own(), level),
         Values::Int4 { pairs, multipliers } => {
-            random.fill(pairs, |byte| byte);
+            random.fill(pairs.own(), |byte| byte);
             random.fill(multipliers, |byte| (byte % 15 + 1).cast_signed());
         }
     }

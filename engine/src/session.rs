@@ -7,6 +7,7 @@ use crate::aligned::Aligned;
 use crate::graph::{Rate, Value};
 use crate::isa::{Isa, IsaError};
 use crate::kernels::Kernels;
+use crate::mapped::MappedBytes;
 use crate::ops::{self, Context};
 use crate::plan::{Plan, Slot, Step};
 use crate::pool::Pool;
@@ -81,6 +82,8 @@ pub struct Session {
     arena: Aligned<f32>,
     scratch: Vec<Mutex<Aligned<f32>>>,
     log: Option<Arc<Log>>,
+    /// Whether weights that lie in a file are given back after each step.
+    streams: bool,
 }
 
 impl Session {
@@ -89,7 +92,14 @@ impl Session {
         let scratch =
             (0..engine.threads()).map(|_| Mutex::new(Aligned::zeros(plan.thread))).collect();
         let log = engine.ledger.as_ref().map(|ledger| ledger.open(&plan));
-        Self { arena: Aligned::zeros(plan.arena), scratch, plan, log }
+        Self { arena: Aligned::zeros(plan.arena), scratch, plan, log, streams: false }
+    }
+
+    /// Makes every step give the memory of its weights back that lie in a mapped file, while the
+    /// system reads the next step's ahead. A run then holds the weights of one step at a time.
+    pub fn stream(mut self, streams: bool) -> Self {
+        self.streams = streams;
+        self
     }
 
     /// The plan.
@@ -142,11 +152,18 @@ impl Session {
         let mut context =
             Context { kernels: engine.kernels, pool: &mut engine.pool, scratch: &self.scratch };
         let mut watch = self.log.as_ref().map(|log| log.watch(rate));
-        for step in steps {
+        for (at, step) in steps.iter().enumerate() {
+            if self.streams {
+                let ahead = steps.iter().skip(at + 1).find_map(|next| ops::mapped(&next.op));
+                ahead.into_iter().for_each(MappedBytes::will_need);
+            }
             // SAFETY: the plan placed all slots of the step inside the arena and apart from one
             // another.
             let operands = unsafe { operands(arena, step) };
             ops::execute(&step.op, operands, &mut context);
+            if self.streams {
+                ops::mapped(&step.op).into_iter().for_each(MappedBytes::release);
+            }
             if let Some(watch) = &mut watch {
                 watch.lap();
             }

@@ -12,6 +12,7 @@ use std::fmt;
 
 use crate::aligned::Aligned;
 use crate::int_weights::{Encoding, IntPanels, PanelBytes, PanelShape, StoredPanels};
+use crate::mapped::MappedBytes;
 use crate::tensor::{DType, TensorView};
 
 /// Outputs per panel, on every instruction set.
@@ -134,6 +135,8 @@ impl Filter {
     }
 
     /// Takes the integer weights of a layer `[out, in, kh, kw]` as a file stores them. Bias `[out]`.
+    /// Where the values lie in a mapped file, which `mapped` says, they stay there and are read
+    /// from it as they are needed.
     ///
     /// # Errors
     /// When a shape is not what the layer's sizes ask for, or values are not such as
@@ -141,10 +144,11 @@ impl Filter {
     pub fn from_panels(
         [outputs, channels, kh, kw]: [usize; 4],
         stored: &StoredPanels<'_>,
+        mapped: Option<MappedBytes>,
         bias: Option<&TensorView<'_>>,
     ) -> Result<Self, WeightError> {
         let shape = PanelShape { outputs, taps: kh * kw, channels };
-        let panels = Panels::Int(IntPanels::stored(shape, stored)?);
+        let panels = Panels::Int(IntPanels::stored(shape, stored, mapped)?);
         let bias = pad_bias(bias, outputs)?;
         Ok(Self { panels, bias, outputs, channels, kernel: (kh, kw) })
     }
@@ -256,6 +260,14 @@ impl Filter {
     pub fn rounded_values(&self) -> Option<Vec<f32>> {
         match &self.panels {
             Panels::Int(panels) => Some(panels.to_f32()),
+            Panels::F32(_) | Panels::F16(_) => None,
+        }
+    }
+
+    /// The weights that stay in their file, if they do.
+    pub(crate) fn mapped(&self) -> Option<&MappedBytes> {
+        match &self.panels {
+            Panels::Int(panels) => panels.mapped(),
             Panels::F32(_) | Panels::F16(_) => None,
         }
     }

@@ -56,6 +56,11 @@ pub struct PaintArgs {
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
 
+    /// The most memory to take, such as 256M or 1G; weights that do not fit are read from the
+    /// model's file as they are needed.
+    #[arg(long, value_name = "SIZE", value_parser = ram)]
+    pub ram: Option<usize>,
+
     /// How many pictures.
     #[arg(long, value_name = "N", value_parser = count, default_value = "1")]
     pub count: u64,
@@ -89,6 +94,7 @@ impl PaintArgs {
             guidance: self.guidance,
             size: self.size,
             sampler: self.sampler,
+            ram: self.ram,
             preview,
         }
     }
@@ -253,6 +259,17 @@ fn seconds(text: &str) -> Result<f64, &'static str> {
     number(text, wanted, |n| (0.0..=3600.0).contains(n))
 }
 
+/// Bytes, from a number of mebibytes or gibibytes.
+fn ram(text: &str) -> Result<usize, &'static str> {
+    const WANTED: &str = "memory is a whole number of mebibytes or gibibytes, such as 256M or 1G";
+    let text = text.trim().trim_end_matches("iB");
+    let (digits, shift) = match text.strip_suffix(['G', 'g']) {
+        Some(digits) => (digits, 30),
+        None => (text.strip_suffix(['M', 'm']).ok_or(WANTED)?, 20),
+    };
+    Ok(number(digits, WANTED, |n: &usize| (1..1 << 14).contains(n))? << shift)
+}
+
 fn size(text: &str) -> Result<Size, &'static str> {
     const WANTED: &str = "a size is width x height in pixels from 8 to 16384 each, such as 128x128";
     let (width, height) = text.split_once(['x', 'X']).ok_or(WANTED)?;
@@ -306,6 +323,7 @@ mod tests {
             guidance: Some(3.5),
             size: Some(Size { width: 128, height: 96 }),
             sampler: Some(SamplerKind::DpmSolverKarras),
+            ram: None,
             preview: true,
         };
         assert_eq!(args.request(args.seed.unwrap(), true), wanted);

@@ -26,6 +26,9 @@ pub(super) fn paint<P: Paint>(
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
     let seed = args.seed.unwrap_or_else(random_seed);
+    if let Some(plan) = painter.plan_memory(&args.request(seed, false))?.filter(|_| !args.quiet) {
+        writeln!(console.notes, "{plan}")?;
+    }
     for index in 0..args.count {
         let shown = console.pictures.filter(|_| !args.no_preview && !args.quiet && !args.json);
         if args.profile.is_some() {

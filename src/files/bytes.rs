@@ -7,7 +7,7 @@ use std::ops::{Deref, Range};
 use std::path::Path;
 use std::sync::Arc;
 
-use pochade_engine::MappedFile;
+use pochade_engine::{MappedBytes, MappedFile};
 
 use super::FileError;
 
@@ -31,6 +31,14 @@ impl FileBytes {
         MappedFile::open(path)
             .map(|file| Self::Mapped(Arc::new(file)))
             .map_err(|e| FileError::io(path.display(), "read", &e))
+    }
+
+    /// `range`, where the bytes are a mapped file's.
+    pub fn mapped(&self, range: Range<usize>) -> Option<MappedBytes> {
+        match self {
+            Self::Mapped(file) => MappedBytes::new(file.clone(), range),
+            Self::Static(_) | Self::Owned(_) => None,
+        }
     }
 
     /// Gives the memory of `range` back to the system where that is possible. The bytes stay

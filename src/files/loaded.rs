@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use pochade_engine::{DType, TensorView};
+use pochade_engine::{DType, MappedBytes, TensorView};
 
 use super::gguf::{damaged, hash_bytes};
 use super::names::Cut;
@@ -205,6 +205,14 @@ impl TensorSource for ComponentWeights {
 
     fn outline(&self, name: &str) -> Option<TensorView<'_>> {
         self.entry(name).and_then(|entry| self.unchecked(entry)).ok()
+    }
+
+    fn mapped(&self, name: &str) -> Option<MappedBytes> {
+        let entry = self.entry(name).ok()?;
+        match &entry.data {
+            Data::Range(range) => self.files[entry.file].bytes().mapped(range.clone()),
+            Data::Owned(_) => None,
+        }
     }
 
     fn release(&self, name: &str) {

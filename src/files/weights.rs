@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use pochade_engine::{
-    DType, Encoding, Filter, Norm, PanelShape, StoredPanels, TensorView, WeightError,
+    DType, Encoding, Filter, MappedBytes, Norm, PanelShape, StoredPanels, TensorView, WeightError,
 };
 
 use super::{FileError, RandomWeights, precision};
@@ -23,6 +23,11 @@ pub trait TensorSource: fmt::Debug + Send + Sync {
     /// bytes, this does not read them.
     fn outline(&self, name: &str) -> Option<TensorView<'_>> {
         self.tensor(name)
+    }
+
+    /// The bytes of a tensor where they lie in a mapped file, in one piece and as they are.
+    fn mapped(&self, _name: &str) -> Option<MappedBytes> {
+        None
     }
 
     /// Says that the tensor's values were copied: its pages may be given back.
@@ -247,7 +252,10 @@ impl<'a> Weights<'a> {
         let bias = self.bias(outputs)?;
         let filter = match self.hollow {
             true => Ok(Filter::hollow_panels(size, stored.encoding(), bias.is_some())),
-            false => Filter::from_panels(size, &stored, bias.as_ref()),
+            false => {
+                let mapped = self.source.mapped(&self.full("weight"));
+                Filter::from_panels(size, &stored, mapped, bias.as_ref())
+            }
         };
         ["weight", "weight.step", "weight.multiplier"]
             .iter()

@@ -11,6 +11,8 @@ use crate::nets::{Autoencoder, AutoencoderConfig, Halves};
 /// A decoder, and the session for the size that was painted last.
 pub(super) struct DecoderStage {
     network: Autoencoder,
+    /// Whether weights are read as they are needed.
+    streams: bool,
     prepared: Option<Prepared>,
 }
 
@@ -28,10 +30,10 @@ pub(super) fn config(files: &ModelFiles) -> Result<AutoencoderConfig, PaintError
 }
 
 impl DecoderStage {
-    pub fn load(files: &ModelFiles) -> Result<Self, PaintError> {
+    pub fn load(files: &ModelFiles, streams: bool) -> Result<Self, PaintError> {
         let weights = files.weights(Component::Autoencoder)?;
         let network = load(files, &Weights::new(&weights))?;
-        Ok(Self { network, prepared: None })
+        Ok(Self { network, streams, prepared: None })
     }
 
     /// `latent: [h, w, channels]` as the denoiser leaves it.
@@ -80,7 +82,8 @@ impl DecoderStage {
         self.prepared = None;
         let (g, input, output) = graph(&self.network, size);
         let plan = Plan::new(&g).map_err(|e| PaintError::Graph("vae", e))?;
-        Ok(Prepared { size, input, output, session: Session::new(engine, plan) })
+        let session = Session::new(engine, plan).stream(self.streams);
+        Ok(Prepared { size, input, output, session })
     }
 }
 

@@ -20,6 +20,8 @@ pub(super) struct UNetStage {
     network: UNet,
     /// Embeds the sizes that Stable Diffusion XL is told.
     sizes: Sinusoid,
+    /// Whether weights are read as they are needed.
+    streams: bool,
     prepared: Option<Prepared>,
 }
 
@@ -56,7 +58,7 @@ pub(super) struct Step<'a> {
 }
 
 impl UNetStage {
-    pub fn load(files: &ModelFiles) -> Result<Self, PaintError> {
+    pub fn load(files: &ModelFiles, streams: bool) -> Result<Self, PaintError> {
         let json = files.config(Component::Unet)?;
         let weights = files.weights(Component::Unet)?;
         let network = load(files, &Weights::new(&weights))?;
@@ -64,7 +66,7 @@ impl UNetStage {
         let config = network.config();
         let width = json.get("addition_time_embed_dim").and_then(Json::as_u64).unwrap_or(256);
         let sizes = Sinusoid { width: width as usize, ..config.sinusoid() };
-        Ok(Self { network, sizes, prepared: None })
+        Ok(Self { network, sizes, streams, prepared: None })
     }
 
     /// Channels of the latent.
@@ -87,7 +89,8 @@ impl UNetStage {
             plan.macs() as f64 / 1e9,
             plan.activation_bytes(engine.threads()) >> 20
         );
-        Ok(Prepared { extent, inputs, output, session: Session::new(engine, plan) })
+        let session = Session::new(engine, plan).stream(self.streams);
+        Ok(Prepared { extent, inputs, output, session })
     }
 
     /// Runs the loop; `after` is called after every step and stops the loop by returning false.

@@ -33,6 +33,15 @@ pub enum PaintError {
         /// Both must be multiples of this.
         multiple: usize,
     },
+    /// The budget of memory is too small.
+    Memory {
+        /// What was allowed, in bytes.
+        ram: usize,
+        /// The least that would do.
+        least: usize,
+        /// The picture's size.
+        size: Size,
+    },
     /// The model is not one that paints pictures from words: what it wants or makes instead.
     Unsuitable(String),
     /// The caller stopped it.
@@ -58,6 +67,13 @@ impl fmt::Display for PaintError {
                 f,
                 "--size {asked}: this model paints widths and heights that are multiples of \
                  {multiple}, up to {MAX_SIDE}"
+            ),
+            Self::Memory { ram, least, size } => write!(
+                f,
+                "--ram {}M: a picture of {size} with this model takes at least {}M; allow that \
+                 much, or paint a smaller one (--size)",
+                ram >> 20,
+                least.div_ceil(1 << 20)
             ),
             Self::Unsuitable(what) => f.write_str(what),
             Self::Interrupted => f.write_str("stopped"),

@@ -1,9 +1,12 @@
 //! What painting with a model takes, known before anything runs.
 
-use pochade_engine::{Graph, Plan};
+use std::fmt;
+use std::fs;
+
+use pochade_engine::{Graph, Plan, Streamable};
 
 use super::limits::Limits;
-use super::{PaintError, decode, denoise, text_stage};
+use super::{PaintError, Size, decode, denoise, text_stage};
 use crate::files::{Component, ModelFiles, Weights};
 use crate::nets::UNetExtent;
 
@@ -17,8 +20,58 @@ pub struct PartMemory {
     pub part: Component,
     /// Bytes of its weights as they are kept.
     pub weights: usize,
-    /// Bytes of its intermediates, for one guided picture of the native size.
+    /// Bytes of its intermediates, for one guided picture.
     pub activations: usize,
+    /// Which of the weights may stay in the model's file.
+    pub streamable: Streamable,
+}
+
+impl PartMemory {
+    /// Bytes with all weights in memory.
+    fn resident(&self) -> usize {
+        self.weights + self.activations
+    }
+
+    /// Bytes with the weights of one step at a time in memory. While a step runs, the next one's
+    /// are read ahead into the page cache, which is not the process's memory.
+    fn streamed(&self) -> usize {
+        self.resident() - self.streamable.all + self.streamable.most
+    }
+}
+
+/// What is painted, as far as memory goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Work {
+    pub size: Size,
+    /// Pictures that the UNet works on at a time: two with guidance.
+    pub batch: usize,
+    pub threads: usize,
+}
+
+/// How a model is kept within a budget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryPlan {
+    /// The most that may be used, in bytes.
+    pub ram: usize,
+    /// The most that will be used.
+    pub peak: usize,
+    /// The parts whose weights are read from the file as they are needed.
+    pub streamed: Vec<Component>,
+    /// Whether all parts stay loaded, or take turns.
+    pub(super) keeps_all: bool,
+}
+
+impl fmt::Display for MemoryPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: usize| bytes.div_ceil(1 << 20);
+        write!(f, "memory: at most {} of {} MiB", mib(self.peak), mib(self.ram))?;
+        let names: Vec<_> = self.streamed.iter().map(|part| part.name()).collect();
+        match names.is_empty() {
+            true if self.keeps_all => f.write_str(", all parts loaded"),
+            true => f.write_str(", parts loaded in turn"),
+            false => write!(f, ", weights of {} read as needed", names.join(" and ")),
+        }
+    }
 }
 
 /// Memory of a whole model.
@@ -31,14 +84,42 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Plans every part of a model for `threads` threads. Reads no weights.
+    /// Plans every part of a model for one guided picture of its native size, painted by `threads`
+    /// threads. Reads no weights.
     ///
     /// # Errors
     /// When a part's config and weights do not fit together.
     pub fn plan(files: &ModelFiles, threads: usize) -> Result<Self, PaintError> {
+        let size = Limits::of(files)?.native;
+        Self::plan_for(files, Work { size, batch: 2, threads })
+    }
+
+    /// Plans every part for certain work.
+    pub(super) fn plan_for(files: &ModelFiles, work: Work) -> Result<Self, PaintError> {
         let parts = files.components().filter(|part| *part != Component::Scheduler);
-        let parts = parts.map(|part| plan_part(files, part, threads)).collect::<Result<_, _>>()?;
+        let parts = parts.map(|part| plan_part(files, part, work)).collect::<Result<_, _>>()?;
         Ok(Self { parts, keeps_all: keeps_all(files)? })
+    }
+
+    /// How to stay within `ram`, of which `base` is taken already. `Err` holds the least that
+    /// would do.
+    pub(super) fn within(&self, ram: usize, base: usize) -> Result<MemoryPlan, usize> {
+        let all = base + self.parts.iter().map(PartMemory::resident).sum::<usize>();
+        if self.keeps_all && all <= ram {
+            return Ok(MemoryPlan { ram, peak: all, streamed: Vec::new(), keeps_all: true });
+        }
+        let fits = |part: &PartMemory| base + part.resident() <= ram;
+        let need = |part: &PartMemory| match fits(part) {
+            true => base + part.resident(),
+            false => base + part.streamed(),
+        };
+        let peak = self.parts.iter().map(need).max().unwrap_or(base);
+        if peak > ram {
+            let least = self.parts.iter().map(|p| base + p.streamed()).max();
+            return Err(least.unwrap_or(base));
+        }
+        let streamed = self.parts.iter().filter(|p| !fits(p)).map(|p| p.part).collect();
+        Ok(MemoryPlan { ram, peak, streamed, keeps_all: false })
     }
 
     /// Bytes of weights and intermediates at the worst moment.
@@ -57,34 +138,51 @@ pub(super) fn keeps_all(files: &ModelFiles) -> Result<bool, PaintError> {
     Ok(bytes < KEEP_ALL_BELOW)
 }
 
-fn plan_part(
-    files: &ModelFiles,
-    part: Component,
-    threads: usize,
-) -> Result<PartMemory, PaintError> {
+fn plan_part(files: &ModelFiles, part: Component, work: Work) -> Result<PartMemory, PaintError> {
     let weights = files.weights(part)?;
-    let graph = graph(files, part, &Weights::hollow(&weights))?;
+    let graph = graph(files, part, &Weights::hollow(&weights), work)?;
     let plan = Plan::new(&graph).map_err(|e| PaintError::Graph(part.name(), e))?;
     Ok(PartMemory {
         part,
         weights: plan.weight_bytes(),
-        activations: plan.activation_bytes(threads),
+        activations: plan.activation_bytes(work.threads),
+        streamable: plan.streamable_bytes(),
     })
 }
 
-fn graph(files: &ModelFiles, part: Component, weights: &Weights<'_>) -> Result<Graph, PaintError> {
-    let limits = Limits::of(files)?;
-    let (height, width) = limits.latent(limits.native);
+fn graph(
+    files: &ModelFiles,
+    part: Component,
+    weights: &Weights<'_>,
+    work: Work,
+) -> Result<Graph, PaintError> {
+    let (height, width) = Limits::of(files)?.latent(work.size);
     Ok(match part {
         Component::TextEncoder | Component::TextEncoder2 => {
             text_stage::graph(&text_stage::load(files, part, weights)?).0
         }
         Component::Unet => {
             let tokens = text_stage::positions(files)?.max(1);
-            let extent = UNetExtent { batch: 2, height, width, tokens };
+            let extent = UNetExtent { batch: work.batch, height, width, tokens };
             denoise::graph(&denoise::load(files, weights)?, extent).0
         }
         Component::Autoencoder => decode::graph(&decode::load(files, weights)?, (height, width)).0,
         Component::Scheduler => Graph::new(),
     })
+}
+
+/// Bytes that the process holds now, and what it will need beside the plan: stacks, the picture,
+/// and tensors on their way from the file.
+pub(super) fn base() -> usize {
+    const BESIDE: usize = 12 << 20;
+    const UNKNOWN: usize = 8 << 20;
+    BESIDE + resident().unwrap_or(UNKNOWN)
+}
+
+/// The process's resident set in bytes, where the system tells.
+fn resident() -> Option<usize> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: usize = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kib << 10)
 }

@@ -22,6 +22,6 @@ pub mod write;
 pub use default_model::default_model;
 pub use error::{MAX_SIDE, PaintError};
 pub use latent_preview::{LatentMap, LatentPreview};
-pub use memory::{Memory, PartMemory};
+pub use memory::{Memory, MemoryPlan, PartMemory};
 pub use painter::Painter;
 pub use request::{Paint, Painting, Progress, Request, Resolved, Size, Stage, Timings};

@@ -11,13 +11,13 @@ use super::decode::DecoderStage;
 use super::denoise::{Denoising, Step, UNetStage};
 use super::hints::Hints;
 use super::limits::Limits;
-use super::memory;
+use super::memory::{self, Memory, MemoryPlan, Work};
 use super::text_stage::{Context, TextStage};
 use super::{
     LatentMap, LatentPreview, Paint, PaintError, Painting, Progress, Request, Resolved, Stage,
     Timings, default_model,
 };
-use crate::diffusion::{SamplerSettings, SchedulerConfig, sampler};
+use crate::diffusion::{Guidance, SamplerSettings, SchedulerConfig, sampler};
 use crate::files::{Component, ModelFiles};
 
 /// Listens to a painter; breaking stops it.
@@ -29,8 +29,12 @@ pub struct Painter {
     engine: Engine,
     scheduler: SchedulerConfig,
     limits: Limits,
+    /// Bytes that the process takes beside what is planned.
+    base: usize,
     /// Whether all parts stay loaded.
     keep_all: bool,
+    /// The parts whose weights are read as they are needed.
+    streamed: Vec<Component>,
     text: Option<TextStage>,
     unet: Option<UNetStage>,
     decoder: Option<DecoderStage>,
@@ -84,7 +88,9 @@ impl Painter {
             engine,
             scheduler,
             limits,
+            base: memory::base(),
             keep_all,
+            streamed: Vec::new(),
             text: None,
             unet: None,
             decoder: None,
@@ -125,6 +131,28 @@ impl Painter {
         })
     }
 
+    fn streams(&self, part: Component) -> bool {
+        self.streamed.contains(&part)
+    }
+
+    /// Plans for a budget of memory, and lets go of what was planned otherwise.
+    fn keep_within(&mut self, settings: &Resolved, ram: usize) -> Result<MemoryPlan, PaintError> {
+        let batch = Guidance::new(settings.guidance).batch();
+        let threads = self.engine.threads();
+        let memory = Memory::plan_for(&self.files, Work { size: settings.size, batch, threads })?;
+        let plan = memory.within(ram, self.base).map_err(|least| PaintError::Memory {
+            ram,
+            least,
+            size: settings.size,
+        })?;
+        if (&self.streamed, self.keep_all) != (&plan.streamed, plan.keeps_all) {
+            (self.text, self.unet, self.decoder) = (None, None, None);
+            self.streamed.clone_from(&plan.streamed);
+            self.keep_all = plan.keeps_all;
+        }
+        Ok(plan)
+    }
+
     /// The last part of the model's path, without its extension.
     fn model_name(&self) -> String {
         let origin = Path::new(self.files.origin());
@@ -146,7 +174,7 @@ impl Painter {
         }
         let mut stage = match self.text.take() {
             Some(stage) => stage,
-            None => TextStage::load(&self.files, &self.engine)?,
+            None => TextStage::load(&self.files, &self.engine, &self.streamed)?,
         };
         let mut warnings = Vec::new();
         let mut encode = |prompt: &str| {
@@ -174,7 +202,7 @@ impl Painter {
         )?;
         let mut stage = match self.unet.take() {
             Some(stage) => stage,
-            None => UNetStage::load(&self.files)?,
+            None => UNetStage::load(&self.files, self.streams(Component::Unet))?,
         };
         let (height, width) = self.limits.latent(settings.size);
         let denoising = Denoising {
@@ -208,7 +236,7 @@ impl Painter {
     ) -> Result<image::RgbImage, PaintError> {
         let mut stage = match self.decoder.take() {
             Some(stage) => stage,
-            None => DecoderStage::load(&self.files)?,
+            None => DecoderStage::load(&self.files, self.streams(Component::Autoencoder))?,
         };
         let image = stage.decode(latent, self.limits.latent(settings.size), &mut self.engine);
         self.decoder = self.keep_all.then_some(stage);
@@ -223,7 +251,7 @@ impl Painter {
         }
         let mut stage = match self.decoder.take() {
             Some(stage) => stage,
-            None => DecoderStage::load(&self.files)?,
+            None => DecoderStage::load(&self.files, self.streams(Component::Autoencoder))?,
         };
         let colours = stage.colours(&mut self.engine)?;
         self.decoder = Some(stage);
@@ -246,6 +274,9 @@ impl Paint for Painter {
         progress: &mut Observer<'_>,
     ) -> Result<Painting, PaintError> {
         let settings = self.resolve(request)?;
+        if let Some(ram) = request.ram {
+            log::info!("{}", self.keep_within(&settings, ram)?);
+        }
         let mut timings = Timings::default();
         let steps = settings.steps;
 
@@ -271,6 +302,11 @@ impl Paint for Painter {
 
         warnings.extend(self.substituted_sampler(request));
         Ok(Painting { image, request: settings, warnings, timings })
+    }
+
+    fn plan_memory(&mut self, request: &Request) -> Result<Option<MemoryPlan>, PaintError> {
+        let settings = self.resolve(request)?;
+        request.ram.map(|ram| self.keep_within(&settings, ram)).transpose()
     }
 
     fn start_profile(&mut self) {

@@ -8,7 +8,7 @@ use image::RgbImage;
 
 use pochade_engine::SessionProfile;
 
-use super::LatentPreview;
+use super::{LatentPreview, MemoryPlan};
 use crate::diffusion::SamplerKind;
 
 /// Something that paints pictures from words.
@@ -25,6 +25,15 @@ pub trait Paint {
         request: &Request,
         progress: &mut dyn FnMut(Progress<'_>) -> ControlFlow<()>,
     ) -> Result<Painting, Self::Error>;
+
+    /// How the request's budget of memory will be kept; `None` without one.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    fn plan_memory(&mut self, request: &Request) -> Result<Option<MemoryPlan>, Self::Error> {
+        let _ = request;
+        Ok(None)
+    }
 
     /// From now on, the time of every step of the networks is noted, afresh after each call.
     fn start_profile(&mut self) {}
@@ -52,6 +61,9 @@ pub struct Request {
     pub size: Option<Size>,
     /// The way from noise to picture.
     pub sampler: Option<SamplerKind>,
+    /// The most memory that the process may take, in bytes. Weights are then read as they are
+    /// needed where they do not fit, which needs a model file in integers.
+    pub ram: Option<usize>,
     /// Whether progress should carry a guess at the picture, where the model is small enough for
     /// one.
     pub preview: bool,

@@ -31,10 +31,16 @@ struct Encoder {
 }
 
 impl TextStage {
-    pub fn load(files: &ModelFiles, engine: &Engine) -> Result<Self, PaintError> {
+    /// Weights of the parts that `streamed` names are read as they are needed.
+    pub fn load(
+        files: &ModelFiles,
+        engine: &Engine,
+        streamed: &[Component],
+    ) -> Result<Self, PaintError> {
         let parts = [Component::TextEncoder, Component::TextEncoder2];
         let present = parts.into_iter().filter(|part| files.has(*part));
-        let encoders = present.map(|part| Encoder::load(files, part, engine));
+        let encoders =
+            present.map(|part| Encoder::load(files, part, engine, streamed.contains(&part)));
         Ok(Self { encoders: encoders.collect::<Result<_, _>>()? })
     }
 
@@ -68,12 +74,17 @@ impl TextStage {
 }
 
 impl Encoder {
-    fn load(files: &ModelFiles, part: Component, engine: &Engine) -> Result<Self, PaintError> {
+    fn load(
+        files: &ModelFiles,
+        part: Component,
+        engine: &Engine,
+        streams: bool,
+    ) -> Result<Self, PaintError> {
         let weights = files.weights(part)?;
         let network = load(files, part, &Weights::new(&weights))?;
         let (g, input, features) = graph(&network);
         let plan = Plan::new(&g).map_err(|e| PaintError::Graph(part.name(), e))?;
-        let session = Session::new(engine, plan);
+        let session = Session::new(engine, plan).stream(streams);
         Ok(Self { tokenizer: files.tokenizer(part)?, network, input, features, session })
     }
 

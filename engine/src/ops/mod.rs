@@ -19,6 +19,7 @@ use crate::aligned::Aligned;
 use crate::fuse::Fused;
 use crate::graph::Op;
 use crate::kernels::Kernels;
+use crate::mapped::MappedBytes;
 use crate::plan::Step;
 use crate::pool::Pool;
 use crate::tensor::Shape;
@@ -138,6 +139,25 @@ pub(crate) fn weight_bytes(op: &Op) -> usize {
         Op::Conv { filter, .. } => filter.bytes(),
         Op::GroupNorm { norm, .. } | Op::LayerNorm { norm, .. } => 8 * norm.channels(),
         Op::NearestCode { codebook } => 4 * codebook.codes.len(),
+        _ => 0,
+    }
+}
+
+/// The weights of an operation that stay in their file.
+pub(crate) fn mapped(op: &Op) -> Option<&MappedBytes> {
+    match op {
+        Op::Conv { filter, .. } => filter.mapped(),
+        _ => None,
+    }
+}
+
+/// Bytes of weights of an operation that can stay in their file.
+pub(crate) fn streamable(op: &Op) -> usize {
+    match op {
+        Op::Conv { filter, .. } => match &filter.panels {
+            Panels::Int(panels) => panels.value_bytes(),
+            Panels::F32(_) | Panels::F16(_) => 0,
+        },
         _ => 0,
     }
 }
