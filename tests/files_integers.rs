@@ -109,7 +109,10 @@ fn refusal(encoding: Encoding, name: &str, change: impl Fn(&mut Part)) -> String
 #[test]
 fn panels_of_other_sizes_are_refused() {
     let message = refusal(Encoding::Int8, "weight", |part| part.spec.shape = vec![3, 1, 2, 256]);
-    assert!(message.contains("[3, 1, 2, 256] where the config asks for [2, 1, 3, 256]"), "{message}");
+    assert!(
+        message.contains("[3, 1, 2, 256] where the config asks for [2, 1, 3, 256]"),
+        "{message}"
+    );
     let message = refusal(Encoding::Int4, "weight", |part| part.spec.shape = vec![768]);
     assert!(message.contains("[2, 1, 3, 128] in int4"), "{message}");
     let message = refusal(Encoding::Int8, "weight.step", |part| part.spec.shape = vec![2, 10]);
@@ -167,7 +170,8 @@ fn missing_companions_are_named() {
 fn integers_are_not_taken_for_numbers() {
     let weights = weights(&[part("weight", DType::I8, &[4], &[1, 2, 3, 4])]);
     let at = Weights::new(&weights).at(LAYER);
-    for message in [at.norm(4).unwrap_err().to_string(), at.tensor("weight").unwrap_err().to_string()]
+    for message in
+        [at.norm(4).unwrap_err().to_string(), at.tensor("weight").unwrap_err().to_string()]
     {
         assert!(message.contains("stored as i8"), "{message}");
     }
