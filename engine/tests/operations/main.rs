@@ -13,7 +13,7 @@ use everywhere::{assert_close, bytes, run_everywhere};
 use naive::{Tensor, random};
 use pochade_engine::{
     Codebook, ConvSpec, DType, Engine, Filter, Graph, Mask, Norm, Padding, Plan, Pointwise, Rate,
-    Session, Shape, TensorView, Value,
+    Session, Shape, TensorView,
 };
 
 /// A random filter and the values its encoding really holds.
