@@ -8,8 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use pochade_engine::{MappedBytes, MappedFile};
+use sha2::{Digest, Sha256};
 
 use super::FileError;
+
+/// Bytes that are hashed before their memory is given back.
+const HASHED_AT_ONCE: usize = 4 << 20;
 
 /// Bytes that outlive every tensor view into them. Cloning shares them.
 #[derive(Clone)]
@@ -39,6 +43,18 @@ impl FileBytes {
             Self::Mapped(file) => MappedBytes::new(file.clone(), range),
             Self::Static(_) | Self::Owned(_) => None,
         }
+    }
+
+    /// The SHA-256 of all bytes. Their memory is given back piece by piece, so that hashing a file
+    /// takes none.
+    pub(super) fn sha256(&self) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        for start in (0..self.len()).step_by(HASHED_AT_ONCE) {
+            let range = start..(start + HASHED_AT_ONCE).min(self.len());
+            hash.update(&self[range.clone()]);
+            self.release(range);
+        }
+        hash.finalize().into()
     }
 
     /// Gives the memory of `range` back to the system where that is possible. The bytes stay

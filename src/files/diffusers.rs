@@ -142,10 +142,7 @@ impl DiffusersFolder {
     pub(super) fn sha256(&self) -> Result<[u8; 32], FileError> {
         let mut whole = Sha256::new();
         for path in self.all_files()? {
-            let bytes = self.bytes(&path)?;
-            let digest = Sha256::digest(&*bytes);
-            bytes.release(0..bytes.len());
-            whole.update(super::hex(&digest));
+            whole.update(super::hex(&self.bytes(&path)?.sha256()));
             whole.update(format!("  {path}\n"));
         }
         Ok(whole.finalize().into())

@@ -10,7 +10,6 @@ use std::path::Path;
 
 use pochade_engine::DType;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 
 use super::diffusers::{DiffusersFolder, EmbeddedFiles};
 use super::gguf::{Gguf, Value as Entry};
@@ -166,7 +165,7 @@ impl ModelFiles {
     pub fn sha256(&self) -> Result<String, FileError> {
         match &self.store {
             Store::Folder(folder) => folder.sha256().map(|digest| super::hex(&digest)),
-            Store::Gguf(gguf) => Ok(super::hex(&Sha256::digest(&**gguf.tensors().bytes()))),
+            Store::Gguf(gguf) => Ok(super::hex(&gguf.tensors().bytes().sha256())),
         }
     }
 

@@ -49,5 +49,6 @@ pub fn bytes(values: &[f32], dtype: DType) -> Vec<u8> {
         DType::F32 => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         DType::F16 => values.iter().flat_map(|v| half::f16::from_f32(*v).to_le_bytes()).collect(),
         DType::BF16 => values.iter().flat_map(|v| half::bf16::from_f32(*v).to_le_bytes()).collect(),
+        DType::I8 | DType::Q8_0 | DType::Q4_0 => panic!("no test rounds to {dtype}"),
     }
 }
