@@ -74,9 +74,9 @@ unsafe fn fixed<const ROWS: usize, const PANEL: usize>(t: &IntTile) {
     // SAFETY: the caller's contract; there is one panel.
     unsafe {
         let mut sums = [[vdupq_n_s32(0); 4]; ROWS];
-        for (i, sums) in sums.iter_mut().enumerate() {
-            let from = start(t, i, 0);
-            if !from.is_null() {
+        if let Some(start) = start(t) {
+            for (i, sums) in sums.iter_mut().enumerate() {
+                let from = start.of(i, 0);
                 *sums = [0, 4, 8, 12].map(|lane| vld1q_s32(from.add(lane)));
             }
         }
