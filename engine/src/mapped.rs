@@ -54,8 +54,10 @@ impl MappedFile {
     }
 
     /// Tells the system that `range` is not needed for now, so that its pages need no memory. A
-    /// hint.
+    /// hint. Pages nearby go with it: whoever reads a page gets its neighbours mapped too.
     pub fn release(&self, range: Range<usize>) {
+        const NEIGHBOURS: usize = 64 << 10;
+        let range = range.start.saturating_sub(NEIGHBOURS)..range.end.saturating_add(NEIGHBOURS);
         if let Some((start, len)) = self.clip(range) {
             // SAFETY: the mapping is backed by a file and never written to, so the pages that this
             // drops are read again with the same content; no data is lost.

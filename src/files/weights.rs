@@ -14,6 +14,9 @@ use pochade_engine::{
 
 use super::{FileError, RandomWeights, precision};
 
+/// Bytes of a table that are copied before their pages are given back.
+const COPIED_AT_ONCE: usize = 1 << 20;
+
 /// A container of named tensors.
 pub trait TensorSource: fmt::Debug + Send + Sync {
     /// The tensor of a canonical name.
@@ -194,7 +197,13 @@ impl<'a> Weights<'a> {
             return Ok(random.table(shape));
         }
         let tensor = self.shaped(name, &shape)?;
-        Ok((tensor.dtype(), tensor.bytes().to_vec()))
+        // Piece by piece, so that a large table is not in memory twice.
+        let mut bytes = Vec::with_capacity(tensor.bytes().len());
+        for piece in tensor.bytes().chunks(COPIED_AT_ONCE) {
+            bytes.extend_from_slice(piece);
+            self.source.release(&self.full(name));
+        }
+        Ok((tensor.dtype(), bytes))
     }
 
     fn make_up(&self, random: &RandomWeights, shape: [usize; 4]) -> Arc<Filter> {

@@ -36,7 +36,7 @@ pub(crate) fn f32_loop(isa: Isa) -> Option<PeakLoop> {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 | Isa::AvxVnni => Some(x86::F32_AVX2),
         #[cfg(target_arch = "aarch64")]
-        Isa::Neon => Some(arm::F32_NEON),
+        Isa::Neon | Isa::NeonDotprod | Isa::NeonI8mm => Some(arm::F32_NEON),
         _ => None,
     }
 }
@@ -54,6 +54,10 @@ pub(crate) fn int8_loop(isa: Isa) -> Option<PeakLoop> {
         Isa::Avx2 | Isa::Avx512 => Some(x86::INT8_AVX2),
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => Some(arm::INT8_NEON),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonDotprod => Some(arm::INT8_DOTPROD),
+        #[cfg(target_arch = "aarch64")]
+        Isa::NeonI8mm => Some(arm::INT8_I8MM),
         _ => None,
     }
 }
@@ -172,6 +176,8 @@ mod arm {
 
     pub const F32_NEON: PeakLoop = PeakLoop { macs: macs(5, LANES), body: f32_neon };
     pub const INT8_NEON: PeakLoop = PeakLoop { macs: macs(8, 16), body: int8_neon };
+    pub const INT8_DOTPROD: PeakLoop = PeakLoop { macs: macs(16, 16), body: int8_dotprod };
+    pub const INT8_I8MM: PeakLoop = PeakLoop { macs: macs(16, 32), body: int8_i8mm };
 
     #[target_feature(enable = "neon")]
     unsafe fn f32_neon(rounds: u64) {
@@ -188,13 +194,43 @@ mod arm {
             for _ in 0..STEPS {
                 for sum in &mut sums {
                     // SAFETY: no instruction at all; the compiler no longer knows what `x` holds.
-                    unsafe { asm!("/* {0:v} */", inout(vreg) x, options(nomem, nostack)) };
+                    unsafe { asm!("/* {0:q} */", inout(vreg) x, options(nomem, nostack)) };
                     let pairs = vmull_s8(vget_low_s8(x), vget_low_s8(x));
                     *sum = vpadalq_s16(*sum, vmlal_high_s8(pairs, x, x));
                 }
             }
         }
         black_box(sums);
+    }
+
+    /// Sixteen sums by an instruction that has no stable intrinsic.
+    macro_rules! sixteen_sums {
+        ($rounds:expr, $instruction:literal) => {
+            let x = vdupq_n_s8(black_box(1));
+            let mut sums = [vdupq_n_s32(0); 16];
+            for _ in 0..$rounds {
+                for _ in 0..STEPS {
+                    for sum in &mut sums {
+                        // SAFETY: the function has the instruction, which touches registers alone.
+                        unsafe {
+                            asm!($instruction, sum = inout(vreg) *sum, x = in(vreg) x,
+                                options(pure, nomem, nostack, preserves_flags));
+                        }
+                    }
+                }
+            }
+            black_box(sums);
+        };
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    fn int8_dotprod(rounds: u64) {
+        sixteen_sums!(rounds, "sdot {sum:v}.4s, {x:v}.16b, {x:v}.16b");
+    }
+
+    #[target_feature(enable = "neon,i8mm")]
+    fn int8_i8mm(rounds: u64) {
+        sixteen_sums!(rounds, "smmla {sum:v}.4s, {x:v}.16b, {x:v}.16b");
     }
 }
 

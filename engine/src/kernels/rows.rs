@@ -510,7 +510,7 @@ pub(crate) unsafe fn int_softmax<S: Simd>(s: &IntScores<'_>, weights: &mut [u8])
     /// Its last bit is worth one.
     const INTEGERS: f32 = 12_582_912.0;
     /// `127 * 2^x` for `|x| <= 1/2`, minimax of degree 3.
-    const POWER: [f32; 4] = [7.006_786, 30.811_62, 88.044_15, 126.990_865];
+    const POWER: [f32; 4] = [7.006_786, 30.811_62, 88.044_15, 126.990_86];
     // SAFETY: the caller's contract.
     unsafe {
         let largest = s.scores[..s.count].iter().fold(i32::MIN, |m, v| m.max(*v));

@@ -76,7 +76,8 @@ unsafe fn fixed<const ROWS: usize, const PANEL: usize>(t: &IntTile) {
         let mut sums = [[vdupq_n_s32(0); 4]; ROWS];
         if let Some(start) = start(t) {
             for (i, sums) in sums.iter_mut().enumerate() {
-                *sums = [0, 4, 8, 12].map(|lane| vld1q_s32(start.of(i, 0).add(lane)));
+                let from = start.of(i, 0);
+                *sums = [0, 4, 8, 12].map(|lane| vld1q_s32(from.add(lane)));
             }
         }
         let mut weights = t.weights;
