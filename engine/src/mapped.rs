@@ -72,7 +72,8 @@ impl MappedFile {
     }
 }
 
-/// Some bytes of a mapped file, which stays mapped while they are used.
+/// Some bytes of a mapped file, which stays mapped while they are used. Dropping them gives their
+/// memory back.
 #[derive(Clone, Debug)]
 pub struct MappedBytes {
     file: Arc<MappedFile>,
@@ -94,6 +95,12 @@ impl MappedBytes {
     /// Gives their memory back. They are read from the file again when next looked at.
     pub fn release(&self) {
         self.file.release(self.range.clone());
+    }
+}
+
+impl Drop for MappedBytes {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
