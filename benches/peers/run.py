@@ -100,8 +100,10 @@ def rival(engine: Engine, files: Files, args: argparse.Namespace) -> dict:
     lines = [line for line in ended.output.splitlines() if line.startswith("{")]
     if ended.status != 0 or not lines:
         return {"failed": child.last_line(ended.errors, ended.status)}
-    file_bytes = files.size(make.path_of(files, engine.form))
-    figures = {"file_bytes": file_bytes, "peak_rss_bytes": ended.peak_rss_bytes}
+    figures = {
+        "file_bytes": files.size(make.path_of(files, engine.form)),
+        "peak_rss_bytes": ended.peak_rss_bytes,
+    }
     return {**json.loads(lines[-1]), **figures}
 
 

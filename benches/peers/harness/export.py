@@ -38,17 +38,13 @@ def onnx(files: Files, path: Path) -> None:
             torch.onnx.export(
                 networks.load(files),
                 tuple(inputs),
-                raw,
+                str(raw),
                 dynamo=False,
                 opset_version=OPSET,
                 input_names=list(NAMES[: len(inputs)]),
                 output_names=["answer"],
             )
-        save(onnx_format.load(raw), path)
-
-
-def save(model: onnx_format.ModelProto, path: Path) -> None:
-    """Writes a model, with external data when protobuf could not hold it."""
-    external = model.ByteSize() >= PROTOBUF_LIMIT
-    data = f"{path.name}.data"
-    onnx_format.save(model, path, save_as_external_data=external, location=data)
+        large = sum(file.stat().st_size for file in raw.parent.iterdir()) >= PROTOBUF_LIMIT
+        data = f"{path.name}.data"
+        model = onnx_format.load(raw)
+        onnx_format.save(model, path, save_as_external_data=large, location=data)

@@ -88,10 +88,22 @@ def openvino_f32(files: Files, path: Path) -> None:
 
 
 def openvino_int8(files: Files, path: Path) -> None:
-    """nncf's post-training quantisation of weights and activations, with its default settings."""
+    """nncf's post-training quantisation of weights and activations.
+
+    UNets are declared transformers, which brings nncf's SmoothQuant: 5.1 % of error and not 8.9 %
+    on the small one. Bias correction takes very long on large networks and is left out there.
+    """
     model = openvino.Core().read_model(files.model("openvino-f32.xml"))
     inputs = feeds(files.work)
-    quantized = nncf.quantize(model, nncf.Dataset(inputs), subset_size=len(inputs))
+    kind = nncf.ModelType.TRANSFORMER if files.work.part == "unet" else None
+    advanced = nncf.AdvancedQuantizationParameters(disable_bias_correction=files.work.is_large)
+    quantized = nncf.quantize(
+        model,
+        nncf.Dataset(inputs),
+        subset_size=len(inputs),
+        model_type=kind,
+        advanced_parameters=advanced,
+    )
     with tempfile.TemporaryDirectory(dir=files.folder) as scratch:
         made = Path(scratch) / path.name
         openvino.save_model(quantized, made, compress_to_fp16=False)

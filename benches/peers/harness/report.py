@@ -138,9 +138,10 @@ def line(row: dict) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-HEAD = """| engine | weights | wall, best | wall, median | processor, best | GMAC/s | peak RSS, MiB \
-| file, MB | relative RMSE |
-| --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
+COLUMNS = ("engine", "weights", "wall, best", "wall, median", "processor, best", "GMAC/s")
+COLUMNS += ("peak RSS, MiB", "file, MB", "relative RMSE")
+RULES = ["---"] * 2 + ["---:"] * 7
+HEAD = f"| {' | '.join(COLUMNS)} |\n| {' | '.join(RULES)} |"
 
 
 def section(work: Workload, rows: list[dict], threads: int) -> str:

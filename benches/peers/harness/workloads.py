@@ -11,6 +11,7 @@ from pathlib import Path
 class Workload:
     """One forward of one network, batch 1.
 
+    `gmac` is torch's count; `calibration` is how many inputs a static quantisation sees.
     `inputs` are shapes in the order of the network's arguments: latent `[1, 4, H, W]`, and for a
     UNet also timestep `[1]` and context `[1, tokens, width]`. Every input is float32.
     """
@@ -27,6 +28,11 @@ class Workload:
         """Height and width of the latent."""
         return self.inputs[0][2]
 
+    @property
+    def is_large(self) -> bool:
+        """Whether calibration is kept short because every forward takes long."""
+        return self.calibration <= 2
+
 
 def _unet(name: str, arch: str, gmac: float, side: int, width: int, calibration: int) -> Workload:
     shapes = ((1, 4, side, side), (1,), (1, 77, width))
@@ -42,8 +48,8 @@ WORKLOADS = {
     for work in (
         _unet("sd15-unet-64", "sd15", 401.6, 64, 768, calibration=1),
         _unet("sd15-unet-32", "sd15", 90.05, 32, 768, calibration=2),
-        _unet("small-unet-32", "small", 3.14, 32, 256, calibration=8),
-        _decoder("taesd-64", "taesd", 70.7, calibration=4),
+        _unet("small-unet-32", "small", 3.14, 32, 256, calibration=32),
+        _decoder("taesd-64", "taesd", 70.7, calibration=8),
         _decoder("kl-f8-64", "kl-f8", 1257.0, calibration=1),
     )
 }
@@ -79,6 +85,7 @@ class Files:
         return self.folder / form
 
     def size(self, path: Path) -> int:
-        """Bytes of a model with its external data: files of one stem, or a whole folder."""
-        beside = path.rglob("*") if path.is_dir() else path.parent.glob(f"{path.stem}.*")
+        """Bytes of a model with what belongs to it: files of one stem, or a diffusers folder."""
+        folder = path.parent
+        beside = folder.iterdir() if folder == self.diffusers else folder.glob(f"{path.stem}.*")
         return sum(file.stat().st_size for file in beside if file.is_file())
