@@ -111,7 +111,8 @@ def ours(weights: str, files: Files, args: argparse.Namespace) -> dict:
     """One row of Pochade's."""
     if not pochade.has_bench(args.pochade):
         return {"skipped": f"{args.pochade.name} is not built, or has no `bench` command"}
-    words = pochade.command(args.pochade, files.work, weights, args.threads)
+    flags = Settings(args.venv, args.threads, args.seconds).flags()
+    words = pochade.command(args.pochade, files.work, weights, flags)
     ended = child.run([*shlex.split(args.wrap), *words], args.threads)
     if ended.status != 0:
         return {"failed": child.last_line(ended.errors, ended.status)}
