@@ -3,8 +3,8 @@
 use crate::engine::Engine;
 use anyhow::{Context, Result};
 use rten::{Dimension, Model, ModelOptions, NodeId, RunOptions, ThreadPool};
-use rten_tensor::prelude::*;
 use rten_tensor::Tensor;
+use rten_tensor::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 

@@ -29,6 +29,6 @@ impl Engine for Tract {
     fn run(&self) -> Result<Vec<f32>> {
         let inputs = self.inputs.iter().map(|tensor| tensor.clone().into()).collect();
         let outputs = self.plan.run(inputs)?;
-        Ok(outputs[0].try_as_plain()?.as_slice::<f32>()?.to_vec())
+        Ok(outputs[0].try_as_plain_ram()?.as_slice::<f32>()?.to_vec())
     }
 }
