@@ -32,6 +32,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--engines", nargs="+", default=[OURS, *(e.key for e in ENGINES)])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10, help="timed seconds per engine")
+    parser.add_argument("--passes", type=int, default=1, help="how often everything is repeated")
+    parser.add_argument("--run", help="name of an earlier run, to which this adds a pass")
     parser.add_argument("--models", type=Path, default=HERE / "models", help="needs 30 GB in all")
     parser.add_argument("--venv", type=Path, default=HERE / ".venv")
     parser.add_argument("--out", type=Path, default=HERE / "results")
@@ -140,9 +142,9 @@ def main() -> None:
     args.venv = args.venv.absolute()
     if not args.no_install:
         install_all(args, chosen(args.engines))
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    record = report.Record.open(args.out, install.python(args.venv), started, args.threads)
-    for name in args.workloads:
+    run = args.run or datetime.now(UTC).isoformat(timespec="seconds")
+    record = report.Record.open(args.out, install.python(args.venv), run, args.threads)
+    for name in args.workloads * args.passes:
         say(name)
         rows(WORKLOADS[name], args, record)
     plot = [install.python(args.venv), "-m", "harness.plot", args.out.absolute()]

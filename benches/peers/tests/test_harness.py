@@ -90,11 +90,20 @@ class Report(unittest.TestCase):
     def test_a_second_run_replaces_the_row_of_the_first(self) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             content = {"rows": [], "machine": {"processor": "p", "cores": 2}, "versions": {}}
-            record = report.Record(Path(scratch), "now", 1, content)
-            for seconds in (2.0, 1.0):
+            for run, seconds in (("first", 1.0), ("second", 2.0)):
+                record = report.Record(Path(scratch), run, 1, content)
                 record.add(SMALL, "torch", "f32", {"wall_best": seconds, "cpu_best": seconds})
             rows = json.loads((Path(scratch) / "results.json").read_text())["rows"]
-            self.assertEqual([row["wall_best"] for row in rows], [1.0])
+            self.assertEqual([row["wall_best"] for row in rows], [2.0])
+
+    def test_a_second_pass_of_one_run_adds_to_the_first(self) -> None:
+        first = row(wall_best=2.0, cpu_best=2.0, runs={"wall": [2.0, 4.0], "cpu": [2.0, 4.0]})
+        second = row(wall_best=1.0, cpu_best=1.0, runs={"wall": [1.0], "cpu": [1.0]})
+        for one, other in ((first, second), (second, first)):
+            both = report.joined(one, other)
+            self.assertEqual((both["wall_best"], both["cpu_median"]), (1.0, 2.0))
+        later = {**second, "run": "later"}
+        self.assertEqual(report.joined(first, later), later)
 
 
 if __name__ == "__main__":
