@@ -98,7 +98,7 @@ def rival(engine: Engine, files: Files, args: argparse.Namespace) -> dict:
             return {"failed": trouble}
     settings = Settings(args.venv, args.threads, args.seconds)
     words = [*shlex.split(args.wrap), *command(engine, files, settings)]
-    ended = child.run(words, args.threads, str(HERE))
+    ended = child.run(words, args.threads, str(HERE), engine.variables)
     lines = [line for line in ended.output.splitlines() if line.startswith("{")]
     if ended.status != 0 or not lines:
         return {"failed": child.last_line(ended.errors, ended.status)}

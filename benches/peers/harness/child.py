@@ -35,9 +35,15 @@ def last_line(errors: str, status: int) -> str:
     return lines[-1] if lines else f"ended with status {status}"
 
 
-def run(command: list[str], threads: int, folder: str | None = None) -> Ended:
+def run(
+    command: list[str],
+    threads: int,
+    folder: str | None = None,
+    variables: tuple[tuple[str, str], ...] = (),
+) -> Ended:
     """Runs to the end. The peak is the greatest resident set of the child or of its children."""
-    environment = {**os.environ, **{name: str(threads) for name in THREAD_VARIABLES}}
+    count = {name: str(threads) for name in THREAD_VARIABLES}
+    environment = {**os.environ, **count, **dict(variables)}
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(
             command, stdout=output, stderr=errors, env=environment, cwd=folder

@@ -10,13 +10,16 @@ DECODERS = frozenset({"taesd-64", "kl-f8-64"})
 LINEAR_ONLY = "only linear layers would be quantised, and a decoder has next to none"
 KNOWN_NETWORKS = "it runs the networks it knows, and this is none of them"
 
+# oneDNN, which does OpenVINO's products, may go no further than AVX-512 VNNI.
+WITHOUT_AMX = (("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_VNNI"),)
+
 
 @dataclass(frozen=True)
 class Engine:
     """One engine with one kind of weights.
 
     `runner` is `python`, `rust` or `sdcpp`; `form` is the file it reads (see `make.NEEDS`);
-    `without` names the workloads it is not run on, and why.
+    `without` names the workloads it is not run on, and why; `variables` are put in its environment.
     """
 
     name: str
@@ -25,6 +28,7 @@ class Engine:
     form: str
     without: frozenset[str] = field(default=frozenset())
     reason: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
 
     @property
     def key(self) -> str:
@@ -42,6 +46,7 @@ ENGINES = [
     Engine("onnxruntime", "int8 QDQ", "python", "qdq.onnx"),
     Engine("openvino", "f32", "python", "openvino-f32.xml"),
     Engine("openvino", "int8", "python", "openvino-int8.xml"),
+    Engine("openvino", "int8 without AMX", "python", "openvino-int8.xml", variables=WITHOUT_AMX),
     Engine("tract", "f32", "rust", "f32.onnx"),
     Engine("tract", "int8 QDQ", "rust", "qdq.onnx"),
     Engine("rten", "f32", "rust", "f32.onnx"),

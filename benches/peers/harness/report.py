@@ -13,6 +13,8 @@ from .workloads import WORKLOADS, Workload
 
 MIB, MB = 1024 * 1024, 1_000_000
 BUSY = 1.15  # wall over processor seconds per thread: beyond it the machine had other work
+PRODUCTS = {"avx2", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_int8", "amx_bf16"}
+PRODUCTS |= {"asimd", "asimddp", "i8mm", "sve"}
 PACKAGES = ("torch", "onnxruntime", "openvino", "nncf", "stable-diffusion-cpp-python")
 ASK_VERSIONS = """
 import importlib.metadata as m, json, sys
@@ -24,12 +26,18 @@ print(json.dumps(found))
 """
 
 
-def processor() -> str:
-    """The processor's name where Linux tells it."""
+def of_processor(field: str) -> str:
+    """What Linux tells of the first processor, or nothing."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
-    names = (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith(field)), "")
+
+
+def machine() -> dict:
+    """The processor, its cores and those of its instructions that decide the speed of products."""
+    name = of_processor("model name") or platform.processor() or platform.machine()
+    flags = set((of_processor("flags") or of_processor("Features")).split())
+    return {"processor": name, "cores": os.cpu_count(), "instructions": sorted(flags & PRODUCTS)}
 
 
 def versions(python: Path) -> dict[str, str]:
@@ -59,7 +67,7 @@ class Record:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "results.json"
         content = json.loads(path.read_text()) if path.exists() else {"rows": []}
-        content["machine"] = {"processor": processor(), "cores": os.cpu_count()}
+        content["machine"] = machine()
         content["versions"] = versions(python)
         return cls(folder, run, threads, content)
 
@@ -114,7 +122,8 @@ def summary(row: dict) -> str:
     if not is_timed(row):
         return row.get("skipped") or f"failed: {row['failed']}"
     busy = ", machine busy" if is_busy(row) else ""
-    return f"{seconds(row['wall_best'])} wall, {seconds(row['cpu_best'])} processor{busy}"
+    cpu = f", {seconds(row['cpu_best'])} processor" if row.get("cpu_best") else ""
+    return f"{seconds(row['wall_best'])} wall{cpu}{busy}"
 
 
 def seconds(value: float | None) -> str:
@@ -179,8 +188,12 @@ def section(work: Workload, rows: list[dict], threads: int) -> str:
 def table(content: dict) -> str:
     """The whole of `table.md`."""
     machine = content["machine"]
+    instructions = ", ".join(machine["instructions"])
     packages = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
-    parts = [f"{machine['processor']}, {machine['cores']} cores; {packages}.\n"]
+    parts = [
+        f"{machine['processor']}, {machine['cores']} cores, {instructions}.\n",
+        f"{packages}.\n",
+    ]
     for threads in sorted({row["threads"] for row in content["rows"]}):
         for work in WORKLOADS.values():
             same = {"workload": work.name, "threads": threads}

@@ -87,9 +87,13 @@ class Report(unittest.TestCase):
         self.assertEqual(cells[3].strip(), "12.3 ms")
         self.assertEqual([cell.strip() for cell in cells[5:6] + cells[7:10]], [""] * 4)
 
+    def test_a_row_without_processor_time_can_be_told(self) -> None:
+        self.assertEqual(report.summary(row(wall_best=2.5)), "2.50 s wall")
+
     def test_a_second_run_replaces_the_row_of_the_first(self) -> None:
         with tempfile.TemporaryDirectory() as scratch:
-            content = {"rows": [], "machine": {"processor": "p", "cores": 2}, "versions": {}}
+            content = {"rows": [], "versions": {}}
+            content["machine"] = {"processor": "p", "cores": 2, "instructions": ["avx2"]}
             for run, seconds in (("first", 1.0), ("second", 2.0)):
                 record = report.Record(Path(scratch), run, 1, content)
                 record.add(SMALL, "torch", "f32", {"wall_best": seconds, "cpu_best": seconds})
