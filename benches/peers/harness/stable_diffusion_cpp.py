@@ -15,7 +15,7 @@ from pathlib import Path
 from .timing import Stopwatch, Timing, figures
 from .workloads import WORKLOADS, Files, Workload
 
-Q8_0 = 8  # ggml's number of the type
+F16, Q8_0 = 1, 8  # ggml's numbers of the types
 MOST_STEPS = 50
 PROMPT = "a red sun over blue mountains at dusk"
 PARTS = {
@@ -51,18 +51,30 @@ def text_encoder(folder: Path) -> None:
 
 
 def make(files: Files, path: Path) -> None:
-    """The pipeline as q8_0 GGUF: it quantises linear layers; convolutions become f16."""
-    import stable_diffusion_cpp
+    """The pipeline as q8_0 GGUF: it quantises linear layers and leaves the rest as it finds it.
 
+    It is therefore written as f16 first, as models for it are published.
+    """
     pipeline = path.parent / "pipeline"
     for place, arch in PARTS.items():
         (pipeline / place).parent.mkdir(parents=True, exist_ok=True)
         if not (pipeline / place).exists():
             (pipeline / place).symlink_to(network(files.models, arch))
     text_encoder(pipeline / "text_encoder")
-    words = [str(pipeline).encode(), b"", str(path).encode()]
-    if not stable_diffusion_cpp.stable_diffusion_cpp.convert(*words, Q8_0, b"", True):
-        sys.exit(f"stable-diffusion.cpp could not convert {pipeline}")
+    half = path.with_name("f16.gguf")
+    convert(pipeline, half, F16)
+    convert(half, path, Q8_0)
+    half.unlink()
+
+
+def convert(source: Path, path: Path, kind: int) -> None:
+    """stable-diffusion.cpp's own converter."""
+    from stable_diffusion_cpp import stable_diffusion_cpp
+
+    if not stable_diffusion_cpp.convert(
+        str(source).encode(), b"", str(path).encode(), kind, b"", True
+    ):
+        sys.exit(f"stable-diffusion.cpp could not convert {source}")
 
 
 class Watcher:
