@@ -16,6 +16,7 @@ from .timing import Stopwatch, Timing, figures
 from .workloads import WORKLOADS, Files, Workload
 
 F16, Q8_0 = 1, 8  # ggml's numbers of the types
+WARNING = 2  # and errors are 3, as it numbers its messages
 MOST_STEPS = 50
 PROMPT = "a red sun over blue mountains at dusk"
 PARTS = {
@@ -26,10 +27,10 @@ PARTS = {
 
 def network(models: Path, arch: str) -> Path:
     """The weights of an architecture, made if no workload has made them yet."""
-    from . import networks
-
     folder = models / "diffusers" / arch
     if not (folder / "config.json").exists():
+        from . import networks
+
         networks.build(arch).save_pretrained(folder)
     return folder / "diffusion_pytorch_model.safetensors"
 
@@ -97,8 +98,10 @@ class Watcher:
             self.finish()
         self.watch = Stopwatch()
 
-    def log(self, _level: int, text: bytes, _data: ctypes.c_void_p) -> None:
+    def log(self, level: int, text: bytes, _data: ctypes.c_void_p) -> None:
         """Decoding is told in the log. It happens once, so there is no warm-up."""
+        if level >= WARNING:
+            print(text.decode(errors="replace"), end="", file=sys.stderr, flush=True)
         if self.part != "decoder":
             return
         if b"- decoding " in text:
