@@ -21,6 +21,11 @@ boards:
 bench:
     cargo bench -p pochade-engine
 
+# Pochade beside other engines on the same random networks (see benches/peers/README.md).
+peers *arguments:
+    cargo build --release
+    python3 benches/peers/run.py {{arguments}}
+
 # Reference data for the tests, from diffusers and transformers (see tests/fixtures/README.md).
 fixtures python="python3":
     {{python}} tests/fixtures/make_nets.py
