@@ -219,7 +219,7 @@ mod tests {
         let mut g = Graph::named("pair");
         let once = g.input(Shape::tokens(1, 4, 32), Rate::Setup);
         let often = g.input(Shape::tokens(1, 4, 32), Rate::Run);
-        let a = g.linear(once, &filter(Storage::Float(crate::DType::F16)));
+        let a = g.linear(once, &filter(Storage::F16));
         let b = g.linear(often, &filter(Storage::Int(Encoding::Int8)));
         let c = g.concat(a, b);
         g.output(c);
