@@ -82,6 +82,6 @@ fn the_default_model_paints_the_same_bytes_everywhere() {
 }
 
 const TINY: &str = "82262d005526691109cae7357a3edb647261e5bf7eda5d33a5f4c90107e3f76a";
-const INT8: &str = "3a94a52185588fa6af39c35b6d1207b2eb8959b4b8b1e3a523a2c72012e63271";
-const INT4: &str = "63c022b0653dd371d86e3ba168b1ce497ada0594967c697f92db8a3e5721c705";
+const INT8: &str = "d5507f6260d5f74dcb150038d6748358ddb06b19d79fa41d17af8ee7046599ec";
+const INT4: &str = "020e018739895476bc1efb170d9a01960bdf98b3ba83ee586315216a8d4454db";
 const DEFAULT: &str = "46d97de54ab4e8baa6498ae95548ceb51199dada1ea6a0f66ab3cb8ccb656d69";

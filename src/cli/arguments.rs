@@ -293,6 +293,16 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_given_in_mebibytes_or_gibibytes() {
+        assert_eq!(ram("256M"), Ok(256 << 20));
+        assert_eq!(ram("300MiB"), Ok(300 << 20));
+        assert_eq!(ram(" 2g "), Ok(2 << 30));
+        for wrong in ["256", "M", "-1M", "0M", "1.5G", "99999999G", "1T", "256MB"] {
+            assert!(ram(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn the_definitions_are_sound() {
         Cli::command().debug_assert();
     }
