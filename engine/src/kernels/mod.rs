@@ -43,7 +43,7 @@ pub(crate) struct Kernels {
     multiply_accumulate: unsafe fn(&[f32], &[f32], &mut [f32]),
     scale_shift: unsafe fn(&ScaleShift<'_>, &[f32], &mut [f32]),
     layer_norm: unsafe fn(&LayerNorm<'_>, &[f32], &mut [f32]),
-    int_softmax: unsafe fn(&IntScores<'_>, &mut [u8]) -> IntWeights,
+    int_softmax: unsafe fn(&IntScores<'_>, &mut [u8], &mut [IntWeights]),
     int_gather: unsafe fn(&[i32], [f32; 2], &mut [f32]),
     softmax: unsafe fn(&mut [f32], f32, &mut SoftmaxRow) -> f32,
     exponential: unsafe fn(&mut [f32]),
@@ -183,9 +183,9 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn int_softmax(s: &IntScores<'_>, weights: &mut [u8]) -> IntWeights {
+            unsafe fn int_softmax(s: &IntScores<'_>, w: &mut [u8], found: &mut [IntWeights]) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rows::int_softmax::<S>(s, weights) }
+                unsafe { super::rows::int_softmax::<S>(s, w, found) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -370,12 +370,14 @@ impl Kernels {
         unsafe { (self.layer_norm)(p, x, y) }
     }
 
-    /// A block of integer scores to weights; see [`rows::int_softmax`].
-    pub fn int_softmax(&self, s: &IntScores<'_>, weights: &mut [u8]) -> IntWeights {
-        let whole = s.scores.len().is_multiple_of(LANES) && s.count <= s.scores.len();
-        assert!(whole && s.count > 0 && weights.len() == s.scores.len());
+    /// Blocks of integer scores to weights; see [`rows::int_softmax`].
+    pub fn int_softmax(&self, s: &IntScores<'_>, weights: &mut [u8], found: &mut [IntWeights]) {
+        let queries = found.len();
+        assert!(s.padded.is_multiple_of(LANES) && (1..=s.padded).contains(&s.count));
+        assert!(s.scores.len() == queries * s.padded && s.steps.len() == queries && queries > 0);
+        assert!(weights.len() >= queries * s.padded);
         // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.int_softmax)(s, weights) }
+        unsafe { (self.int_softmax)(s, weights, found) }
     }
 
     /// `y = y * factors[0] + sums * factors[1]`.

@@ -478,22 +478,44 @@ pub(crate) unsafe fn scale<S: Simd>(factor: f32, x: &mut [f32]) {
     }
 }
 
-/// A block of integer scores of one query.
+/// Blocks of integer scores, one for each of a few queries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IntScores<'a> {
-    /// Padded to whole lanes.
+    /// `[queries][padded]`, padded to whole lanes.
     pub scores: &'a [i32],
-    /// How many of them are scores.
+    /// Length of a padded block.
+    pub padded: usize,
+    /// How many of a block are scores.
     pub count: usize,
-    /// What one step of a score is worth, as a power of two.
-    pub step: f32,
+    /// What one step of a query's scores is worth, as a power of two.
+    pub steps: &'a [f32],
 }
 
 /// Sum of the weights of a block of scores, and the largest score.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct IntWeights {
     pub sum: i32,
     pub largest: i32,
+}
+
+/// Turns blocks of scores into weights and finds their sums; see [`int_softmax_row`]. Weights are
+/// `[queries][weights.len() / queries]`.
+///
+/// # Safety
+/// As [`Simd`]; blocks are whole lanes of at least one score, there is a step and a place in `found`
+/// for each, and a row of weights holds a block.
+#[inline(always)]
+pub(crate) unsafe fn int_softmax<S: Simd>(
+    s: &IntScores<'_>,
+    weights: &mut [u8],
+    found: &mut [IntWeights],
+) {
+    let rows = weights.chunks_exact_mut(weights.len() / found.len());
+    let blocks = s.scores.chunks_exact(s.padded).zip(rows);
+    for (((scores, weights), step), found) in blocks.zip(s.steps).zip(found) {
+        // SAFETY: the caller's contract.
+        *found = unsafe { int_softmax_row::<S>(scores, s.count, *step, weights) };
+    }
 }
 
 /// Turns a block of scores into weights `round(127 * 2^(step * (score - largest)))` and their sum.
@@ -504,21 +526,26 @@ pub(crate) struct IntWeights {
 /// weight's step.
 ///
 /// # Safety
-/// As [`Simd`]; scores and weights are whole lanes of one length, with at least one score.
+/// As [`int_softmax`].
 #[inline(always)]
-pub(crate) unsafe fn int_softmax<S: Simd>(s: &IntScores<'_>, weights: &mut [u8]) -> IntWeights {
+unsafe fn int_softmax_row<S: Simd>(
+    scores: &[i32],
+    count: usize,
+    step: f32,
+    weights: &mut [u8],
+) -> IntWeights {
     /// Its last bit is worth one.
     const INTEGERS: f32 = 12_582_912.0;
     /// `127 * 2^x` for `|x| <= 1/2`, minimax of degree 3.
     const POWER: [f32; 4] = [7.006_786, 30.811_62, 88.044_15, 126.990_86];
     // SAFETY: the caller's contract.
     unsafe {
-        let largest = s.scores[..s.count].iter().fold(i32::MIN, |m, v| m.max(*v));
-        let (step, integers) = (S::splat(s.step), S::splat(INTEGERS));
-        let floor = S::splat(-20.0 / s.step);
+        let largest = scores[..count].iter().fold(i32::MIN, |m, v| m.max(*v));
+        let floor = S::splat(-20.0 / step);
+        let (step, integers) = (S::splat(step), S::splat(INTEGERS));
         let mut sum = S::splat(0.0);
-        for at in (0..s.scores.len()).step_by(LANES) {
-            let below = S::load_i32_less(s.scores.as_ptr().add(at), largest).max(floor);
+        for at in (0..scores.len()).step_by(LANES) {
+            let below = S::load_i32_less(scores.as_ptr().add(at), largest).max(floor);
             let whole = below.fma(step, integers);
             let rest = below.fma(step, integers.sub(whole));
             let mut power = S::splat(POWER[0]);
@@ -529,8 +556,8 @@ pub(crate) unsafe fn int_softmax<S: Simd>(s: &IntScores<'_>, weights: &mut [u8])
             sum = sum.add_bits(weight);
             weight.store_low_bytes(weights.as_mut_ptr().add(at));
         }
-        let mut sum = total(sum, s.scores.len() / LANES, INTEGERS);
-        for weight in &mut weights[s.count..] {
+        let mut sum = total(sum, scores.len() / LANES, INTEGERS);
+        for weight in &mut weights[count..scores.len()] {
             sum -= i32::from(*weight);
             *weight = 0;
         }

@@ -11,7 +11,7 @@
 use super::{Context, Operand, Operands, SharedMut, as_bytes};
 use crate::kernels::Kernels;
 use crate::kernels::int::{self, BLOCK, IntTile};
-use crate::kernels::rows::{IntScores, ScaleShift};
+use crate::kernels::rows::{IntScores, IntWeights, ScaleShift};
 use crate::session::scratch_of;
 use crate::tensor::Shape;
 use crate::weights::LANES;
@@ -318,7 +318,7 @@ impl Call<'_> {
             kernels: self.kernels,
             base: block.queries[row * p.depth()..].as_ptr(),
             row_stride: p.depth(),
-            depth: p.depth(),
+            depth: p.d.next_multiple_of(self.kernels.int.step),
             weights: &of.keys[key * p.depth()..],
             weight_stride: p.depth() * LANES,
             starts: Some(&of.starts[key..]),
@@ -326,17 +326,18 @@ impl Call<'_> {
         };
         product.compute(height, block.scores);
         let unit = of.key_steps[key / KEYS] * std::f32::consts::LOG2_E / (p.d as f32).sqrt();
-        let (mut factors, mut sums) = ([0.0; 2 * int::MAX_ROWS], [0; int::MAX_ROWS]);
-        for i in 0..height {
-            let scores = &block.scores[i * padded..][..padded];
-            let weights = &mut block.weights[i * KEYS..][..padded];
-            let step = block.rows[row + i].step * unit;
-            let found = self.kernels.int_softmax(&IntScores { scores, count: keys, step }, weights);
-            let largest = found.largest as f32 * step;
-            let pair = block.rows[row + i].rescale(largest);
-            (factors[2 * i], factors[2 * i + 1], sums[i]) = (pair[0], pair[1], found.sum);
+        let rows = &mut block.rows[row..row + height];
+        let (mut steps, mut found) = ([0.0; int::MAX_ROWS], [IntWeights::default(); int::MAX_ROWS]);
+        let (steps, found) = (&mut steps[..height], &mut found[..height]);
+        rows.iter().zip(&mut *steps).for_each(|(row, step)| *step = row.step * unit);
+        let scores = &block.scores[..height * padded];
+        let scores = IntScores { scores, padded, count: keys, steps };
+        self.kernels.int_softmax(&scores, &mut block.weights[..height * KEYS], found);
+        let mut factors = [[0.0; 2]; int::MAX_ROWS];
+        for (i, row) in rows.iter_mut().enumerate() {
+            factors[i] = row.rescale(found[i].largest as f32 * steps[i]);
         }
-        self.kernels.exponential(&mut factors[..2 * height]);
+        self.kernels.exponential(factors[..height].as_flattened_mut());
         let product = Matrix {
             kernels: self.kernels,
             base: block.weights.as_ptr(),
@@ -348,11 +349,9 @@ impl Call<'_> {
             columns: p.depth(),
         };
         product.compute(height, block.scores);
-        for (i, pair) in factors.as_chunks::<2>().0[..height].iter().enumerate() {
-            let row = &mut block.rows[row + i];
-            row.sum = row.sum * pair[0] + sums[i] as f32 * pair[1];
-        }
-        for (i, pair) in factors.as_chunks::<2>().0[..height].iter().enumerate() {
+        for (i, pair) in factors[..height].iter().enumerate() {
+            let state = &mut block.rows[row + i];
+            state.sum = state.sum * pair[0] + found[i].sum as f32 * pair[1];
             let sums = &block.scores[i * p.depth()..][..p.depth()];
             let values = &mut block.values[(row + i) * p.depth()..][..p.depth()];
             self.kernels.int_gather(sums, *pair, values);

@@ -6,7 +6,7 @@ use super::{IntKernels, IntTile, sized, start};
 use crate::weights::LANES;
 
 pub(crate) static KERNELS: IntKernels =
-    IntKernels { rows: 8, panels: 3, offset: 128, rearrange: None, tile, int4: None };
+    IntKernels { rows: 8, panels: 3, offset: 128, step: 4, rearrange: None, tile, int4: None };
 
 /// The features that these kernels need beside those of the sixteen lanes.
 pub(crate) fn is_available() -> bool {

@@ -55,7 +55,7 @@ pub(crate) struct IntTile {
     pub height: usize,
     /// Kernel taps.
     pub taps: usize,
-    /// Bytes per tap, a multiple of [`BLOCK`].
+    /// Bytes per tap, a multiple of [`BLOCK`]; of one tap, of [`IntKernels::step`].
     pub depth: usize,
     /// First panel, `[taps][depth / 16]` blocks.
     pub weights: *const i8,
@@ -85,6 +85,8 @@ pub(crate) struct IntKernels {
     pub panels: usize,
     /// What is added to every stored activation, modulo 256.
     pub offset: u8,
+    /// Where there is one tap, depth may be any multiple of this.
+    pub step: usize,
     /// Brings whole blocks of weights from their order at rest, `[k / 4][o][k % 4]`, into the one
     /// that `tile` reads, where that is another.
     pub rearrange: Option<unsafe fn(&mut [i8])>,

@@ -12,7 +12,7 @@ use super::{BLOCK, IntKernels, IntTile, one_panel, sized, start};
 use crate::weights::LANES;
 
 pub(crate) static KERNELS: IntKernels =
-    IntKernels { rows: 6, panels: 3, offset: 0, rearrange: None, tile, int4: None };
+    IntKernels { rows: 6, panels: 3, offset: 0, step: BLOCK, rearrange: None, tile, int4: None };
 
 /// The feature that these kernels need beside NEON.
 pub(crate) fn is_available() -> bool {

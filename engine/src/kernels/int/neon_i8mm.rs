@@ -13,8 +13,15 @@ use super::{BLOCK, IntKernels, IntTile};
 use crate::int_weights::BLOCK_BYTES;
 use crate::weights::LANES;
 
-pub(crate) static KERNELS: IntKernels =
-    IntKernels { rows: 12, panels: 3, offset: 0, rearrange: Some(rearrange), tile, int4: None };
+pub(crate) static KERNELS: IntKernels = IntKernels {
+    rows: 12,
+    panels: 3,
+    offset: 0,
+    step: BLOCK,
+    rearrange: Some(rearrange),
+    tile,
+    int4: None,
+};
 
 static GATHERED: Gathered = Gathered {
     rows: 2 * PAIRS,

@@ -22,6 +22,7 @@ pub(crate) static KERNELS: IntKernels = IntKernels {
     rows: 12,
     panels: 3,
     offset: 0,
+    step: BLOCK,
     rearrange: Some(rearrange),
     tile,
     int4: Some(&super::neon_int4::KERNELS),

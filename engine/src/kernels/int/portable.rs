@@ -4,7 +4,7 @@ use super::{IntKernels, IntTile, sized, start};
 use crate::weights::LANES;
 
 pub(crate) static KERNELS: IntKernels =
-    IntKernels { rows: 4, panels: 1, offset: 0, rearrange: None, tile, int4: None };
+    IntKernels { rows: 4, panels: 1, offset: 0, step: 4, rearrange: None, tile, int4: None };
 
 /// # Safety
 /// The tile's pointers must be valid for what its fields say.
