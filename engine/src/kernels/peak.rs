@@ -5,10 +5,13 @@
 //! the registers. Operands pass through `black_box` or an empty piece of assembly, so that no
 //! product is computed ahead of the loop.
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use std::hint::black_box;
 
 use crate::isa::Isa;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::simd::Simd;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 use crate::weights::LANES;
 
 /// A loop, for machines that have its instructions.
@@ -62,9 +65,11 @@ pub(crate) fn int8_loop(isa: Isa) -> Option<PeakLoop> {
     }
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 /// Steps of every sum in one round, so that counting rounds costs nothing.
 const STEPS: usize = 4;
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 /// Fused multiply-adds on `SUMS` vectors of sixteen lanes.
 ///
 /// # Safety
@@ -86,6 +91,7 @@ unsafe fn fused<S: Simd, const SUMS: usize>(rounds: u64) {
     }
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 /// Multiply-adds of one round of `sums` vectors of `each`.
 const fn macs(sums: usize, each: usize) -> u64 {
     (STEPS * sums * each) as u64

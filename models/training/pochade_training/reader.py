@@ -60,8 +60,10 @@ def readable(attributes: Tensor) -> Tensor:
 
 
 def train(run: Run, minutes: float, shards: int = 8) -> Reader:
+    """Learns from the first `shards` shards, or from as many as the run has."""
     torch.manual_seed(2)
-    stored = [run.load(shard_name(i)) for i in range(shards)]
+    present = [shard_name(i) for i in range(shards) if run.path(shard_name(i)).exists()]
+    stored = [run.load(name) for name in present]
     small = [shrink(part.float() / 255).half() for s in stored for part in s["pictures"].split(256)]
     pictures, attributes = torch.cat(small), torch.cat([s["attributes"] for s in stored])
     net = Reader().to(run.device)
