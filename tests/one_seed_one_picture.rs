@@ -84,4 +84,4 @@ fn the_default_model_paints_the_same_bytes_everywhere() {
 const TINY: &str = "82262d005526691109cae7357a3edb647261e5bf7eda5d33a5f4c90107e3f76a";
 const INT8: &str = "d5507f6260d5f74dcb150038d6748358ddb06b19d79fa41d17af8ee7046599ec";
 const INT4: &str = "020e018739895476bc1efb170d9a01960bdf98b3ba83ee586315216a8d4454db";
-const DEFAULT: &str = "46d97de54ab4e8baa6498ae95548ceb51199dada1ea6a0f66ab3cb8ccb656d69";
+const DEFAULT: &str = "1d96b7ff96cd7ea855742d26f6111d5a311003c9a4f5d531f609ec59ce75c76b";
