@@ -174,7 +174,7 @@ fn graph(
 /// Bytes that the process holds now, and what it will need beside the plan: stacks, the picture,
 /// and tensors on their way from the file.
 pub(super) fn base() -> usize {
-    const BESIDE: usize = 20 << 20;
+    const BESIDE: usize = 28 << 20;
     const UNKNOWN: usize = 8 << 20;
     BESIDE + resident().unwrap_or(UNKNOWN)
 }
