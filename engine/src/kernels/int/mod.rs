@@ -31,6 +31,8 @@ mod neon_int4;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon_mlal;
 pub(crate) mod portable;
+#[cfg(target_arch = "x86_64")]
+mod ymm;
 
 use crate::weights::LANES;
 
