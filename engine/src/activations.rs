@@ -1,10 +1,12 @@
-//! Activations in int8: bytes, and what one step of each row or picture is worth.
+//! How activations lie in the arena, whose lengths count in f32.
 //!
-//! A buffer of activations lies in the arena like any other, counted in f32: first the steps, then
-//! the rows, `[rows][channels padded to 16]` bytes, then one row of zeros, which is what a
-//! convolution's padding reads.
+//! f32 and f16 are plain arrays; f16 counts sixteenths and comes with whole lanes of channels only.
+//! int8 is bytes and what one step of each row or picture is worth: first the steps, then the rows,
+//! `[rows][channels padded to 16]` bytes, then one row of zeros, which is what a convolution's
+//! padding reads.
 
 use crate::kernels::int::BLOCK;
+use crate::kernels::rest::{Rest, RestValues};
 use crate::tensor::Shape;
 
 /// What shares a step.
@@ -20,6 +22,7 @@ pub(crate) enum Steps {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     F32,
+    F16,
     Int8(Steps),
 }
 
@@ -28,6 +31,7 @@ impl Format {
     pub fn len(self, shape: Shape) -> usize {
         match self {
             Self::F32 => shape.len(),
+            Self::F16 => shape.len() / 2,
             Self::Int8(steps) => Rows { shape, steps }.len(),
         }
     }
@@ -82,4 +86,30 @@ impl Rows {
             Steps::PerImage => row / self.shape.positions(),
         }
     }
+}
+
+/// The rows of a value of `shape` that lies in `data`. A picture of int8 steps of its own has none: it
+/// is read by products alone.
+pub(crate) fn rest(data: &[f32], shape: Shape, format: Format, offset: u8) -> Rest<'_> {
+    let values = match format {
+        Format::F32 => RestValues::F32(data),
+        Format::F16 => RestValues::F16(halves(data)),
+        Format::Int8(steps) => {
+            let rows = Rows { shape, steps };
+            let (steps, bytes) = rows.split(data);
+            RestValues::Int8 { steps, bytes, stride: rows.stride(), offset }
+        }
+    };
+    Rest { values, width: shape.c }
+}
+
+fn halves(data: &[f32]) -> &[u16] {
+    // SAFETY: any bytes are a u16, of half the size and alignment.
+    unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), 2 * data.len()) }
+}
+
+/// A buffer of f16.
+pub(crate) fn halves_mut(data: &mut [f32]) -> &mut [u16] {
+    // SAFETY: any bytes are a u16, of half the size and alignment; and any bytes are an f32.
+    unsafe { std::slice::from_raw_parts_mut(data.as_mut_ptr().cast(), 2 * data.len()) }
 }

@@ -118,14 +118,24 @@ pub(crate) enum Op {
     Input {
         rate: Rate,
     },
-    /// `x`, optionally `residual`; see [`Epilogue`].
+    /// `x`, what its prologue and its epilogue need; see [`Epilogue`].
     Conv {
         filter: Arc<Filter>,
         spec: ConvSpec,
+        /// The planner's, as what a product's input passes through on its way to int8.
+        prologue: Option<Prologue>,
         epilogue: Epilogue,
     },
     /// `x`, optionally followed by SiLU.
     GroupNorm {
+        norm: Arc<Norm>,
+        groups: usize,
+        eps: f32,
+        silu: bool,
+    },
+    /// What a group norm comes to: scale and shift of every picture's channels and the step of its
+    /// int8 values; the planner's. `x: [n, h, w, c] -> [n, 2 c + 16]`.
+    GroupScales {
         norm: Arc<Norm>,
         groups: usize,
         eps: f32,
@@ -171,10 +181,17 @@ pub(crate) enum Op {
     View,
 }
 
+/// What happens to a product's input before it is rounded: the scales and shifts of a group norm,
+/// which are the second input, then perhaps SiLU.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Prologue {
+    pub silu: bool,
+}
+
 /// What happens to a matrix product's accumulators before they are stored, in this order.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Epilogue {
-    /// Add the input after `x`: one value per batch and channel.
+    /// Add the input after those before: one value per batch and channel.
     pub vector: bool,
     /// A pointwise function.
     pub pointwise: Option<Pointwise>,
@@ -251,7 +268,8 @@ impl Graph {
         let h = self.conv_extent(s.h * up + p.top + p.bottom, kh, spec.stride);
         let w = self.conv_extent(s.w * up + p.left + p.right, kw, spec.stride);
         let shape = Shape::image(s.n, h, w, filter.outputs());
-        let op = Op::Conv { filter: filter.clone(), spec, epilogue: Epilogue::default() };
+        let epilogue = Epilogue::default();
+        let op = Op::Conv { filter: filter.clone(), spec, prologue: None, epilogue };
         self.push(op, &[x], shape)
     }
 

@@ -22,6 +22,7 @@ mod profile;
 mod random;
 mod session;
 mod simd;
+mod storage;
 pub mod tensor;
 pub mod weights;
 

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use crate::activations::Format;
 use crate::arena::{self, Span};
 use crate::fuse::{self, Fused, Operand};
-use crate::graph::{Graph, GraphError, Op, Rate, Value};
+use crate::graph::{Epilogue, Graph, GraphError, Op, Rate, Value};
 use crate::lower;
 use crate::ops;
 use crate::profile::StepInfo;
+use crate::storage;
 use crate::tensor::Shape;
 
 /// Where a value lies: an offset in f32 into the arena, its shape, and how it is stored.
@@ -65,6 +66,7 @@ impl Plan {
         }
         let outputs: Vec<_> = graph.outputs.iter().map(|o| fuse::resolve(graph, *o)).collect();
         let mut steps = lower::lower(fuse::fuse(graph), &outputs, graph.nodes.len() as u32);
+        storage::choose(&mut steps, &outputs);
         // A stable sort keeps every step behind its inputs: rates never fall along an edge.
         steps.sort_by_key(|s| s.rate);
         Ok(Layout::of(graph, &steps).into_plan(graph, steps))
@@ -114,6 +116,25 @@ pub struct Streamable {
     pub most: usize,
 }
 
+/// The last step that reads each value; beyond all steps for those that the caller reads, or that
+/// setup leaves to runs.
+fn last_uses(graph: &Graph, steps: &[Fused]) -> HashMap<Value, usize> {
+    let mut last = HashMap::new();
+    for (at, step) in steps.iter().enumerate() {
+        last.insert(step.value, at);
+        for input in &step.inputs {
+            last.insert(input.value, at);
+        }
+    }
+    for step in steps.iter().filter(|s| s.rate == Rate::Setup) {
+        last.insert(step.value, steps.len());
+    }
+    for &output in &graph.outputs {
+        last.insert(fuse::resolve(graph, output), steps.len());
+    }
+    last
+}
+
 /// Life spans on the way to offsets.
 struct Layout {
     spans: Vec<Span>,
@@ -127,6 +148,7 @@ impl Layout {
     fn of(graph: &Graph, steps: &[Fused]) -> Self {
         let mut layout = Self { spans: Vec::new(), index: HashMap::new(), scratch: Vec::new() };
         let first_run = steps.partition_point(|s| s.rate == Rate::Setup);
+        let last = last_uses(graph, steps);
         for (at, step) in steps.iter().enumerate() {
             // Inputs are written before the first step of their rate.
             let first = match step.op {
@@ -134,8 +156,11 @@ impl Layout {
                 Op::Input { rate: Rate::Run } => first_run,
                 _ => at,
             };
-            layout.index.insert(step.value, layout.spans.len());
-            layout.spans.push(Span { len: step.format.len(step.shape), first, last: at });
+            let span = layout.in_place(step, at, &last).unwrap_or_else(|| {
+                layout.spans.push(Span { len: step.format.len(step.shape), first, last: at });
+                layout.spans.len() - 1
+            });
+            layout.index.insert(step.value, span);
             layout.scratch.push(layout.spans.len());
             layout.spans.push(Span { len: ops::scratch(step), first: at, last: at });
             for input in &step.inputs {
@@ -148,6 +173,18 @@ impl Layout {
             layout.keep(fuse::resolve(graph, output), steps.len());
         }
         layout
+    }
+
+    /// The span of the summand whose place the step's sum can take: one that no one reads later.
+    fn in_place(&self, step: &Fused, at: usize, last: &HashMap<Value, usize>) -> Option<usize> {
+        let Op::Conv { filter, epilogue: Epilogue { residual: true, .. }, .. } = &step.op else {
+            return None;
+        };
+        let (summand, others) = step.inputs.split_last()?;
+        let alone = others.iter().all(|o| o.value != summand.value);
+        let alike = summand.format == step.format && summand.shape.len() == step.shape.len();
+        let dies = last[&summand.value] == at;
+        (filter.is_integer() && alone && alike && dies).then(|| self.index[&summand.value])
     }
 
     fn born(&self, operand: &Operand) -> usize {

@@ -159,9 +159,13 @@ fn shapes(step: &Step) -> String {
 
 fn kind(step: &Step) -> String {
     let name = match &step.op {
-        Op::Conv { filter, spec, .. } => return product(filter, *spec, &step.out),
+        Op::Conv { filter, spec, prologue, .. } => {
+            let norm = if prologue.is_some() { "norm + " } else { "" };
+            return format!("{norm}{}", product(filter, *spec, &step.out));
+        }
         Op::Input { .. } => "input",
         Op::GroupNorm { .. } => "group norm",
+        Op::GroupScales { .. } => "group norm statistics",
         Op::LayerNorm { .. } => "layer norm",
         Op::Attention { .. } => "attention",
         Op::Pointwise(_) => "pointwise",
@@ -179,7 +183,7 @@ fn kind(step: &Step) -> String {
         Op::View => "view",
     };
     match (&step.op, step.out.format) {
-        (Op::Quantise, _) | (_, Format::F32) => name.to_owned(),
+        (Op::Quantise, _) | (_, Format::F32 | Format::F16) => name.to_owned(),
         (_, Format::Int8(_)) => format!("{name} + quantise"),
     }
 }

@@ -158,7 +158,7 @@ impl Session {
                 ahead.into_iter().for_each(MappedBytes::will_need);
             }
             // SAFETY: the plan placed all slots of the step inside the arena and apart from one
-            // another.
+            // another, but for a summand whose place the output takes.
             let operands = unsafe { operands(arena, step) };
             ops::execute(&step.op, operands, &mut context);
             if self.streams {
@@ -174,7 +174,8 @@ impl Session {
 /// The slices of one step.
 ///
 /// # Safety
-/// All slots lie within the arena; output and scratch memory overlap nothing else of the step.
+/// All slots lie within the arena; output and scratch memory overlap nothing else of the step, but
+/// that an input may lie where the output does.
 unsafe fn operands<'a>(arena: *mut f32, step: &Step) -> ops::Operands<'a> {
     // SAFETY: the caller's contract.
     let slice = |slot: &Slot| unsafe {
@@ -182,7 +183,10 @@ unsafe fn operands<'a>(arena: *mut f32, step: &Step) -> ops::Operands<'a> {
     };
     let mut inputs = [ops::Operand::EMPTY; ops::MAX_INPUTS];
     for (operand, slot) in inputs.iter_mut().zip(&step.inputs) {
-        *operand = ops::Operand { data: slice(slot), shape: slot.shape, format: slot.format };
+        // A sum in the place of its last summand: the output is what it is read from.
+        let in_place = slot.offset == step.out.offset;
+        let data = if in_place { &[] } else { slice(slot) };
+        *operand = ops::Operand { data, shape: slot.shape, format: slot.format };
     }
     // SAFETY: the caller's contract.
     let (out, scratch) = unsafe {

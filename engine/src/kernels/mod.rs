@@ -7,13 +7,17 @@
 pub(crate) mod int;
 pub(crate) mod math;
 pub(crate) mod peak;
+pub(crate) mod rest;
 pub(crate) mod rows;
 pub(crate) mod tile;
+
+use std::ops::Range;
 
 use crate::graph::Pointwise;
 use crate::simd::Simd;
 use crate::weights::LANES;
 use int::{IntKernels, IntTile};
+use rest::{ChannelMoments, Rest, RestValues};
 use rows::{Finish, IntFinish, IntScores, IntWeights, LayerNorm, Quantise, ScaleShift, SoftmaxRow};
 use tile::Tile;
 
@@ -39,7 +43,10 @@ pub(crate) struct Kernels {
     geglu: unsafe fn(&[f32], &mut [f32]),
     add: unsafe fn(&[f32], &[f32], &mut [f32]),
     accumulate: unsafe fn(&[f32], &mut [f32]),
-    accumulate_deviation: unsafe fn(&[f32], &[f32], &mut [f32]),
+    read: unsafe fn(&Rest<'_>, usize, usize, &mut [f32]),
+    narrow: unsafe fn(&[f32], &mut [u16]),
+    normalise: unsafe fn(&Rest<'_>, usize, &ScaleShift<'_>, Quantise, &mut [u8]),
+    moments: unsafe fn(&Rest<'_>, Range<usize>, &mut ChannelMoments<'_>),
     multiply_accumulate: unsafe fn(&[f32], &[f32], &mut [f32]),
     scale_shift: unsafe fn(&ScaleShift<'_>, &[f32], &mut [f32]),
     layer_norm: unsafe fn(&LayerNorm<'_>, &[f32], &mut [f32]),
@@ -76,7 +83,10 @@ macro_rules! stamp {
                 geglu,
                 add,
                 accumulate,
-                accumulate_deviation,
+                read,
+                narrow,
+                normalise,
+                moments,
                 multiply_accumulate,
                 scale_shift,
                 layer_norm,
@@ -159,9 +169,33 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn accumulate_deviation(x: &[f32], mean: &[f32], y: &mut [f32]) {
+            unsafe fn read(x: &Rest<'_>, row: usize, first: usize, y: &mut [f32]) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rows::accumulate_deviation::<S>(x, mean, y) }
+                unsafe { super::rest::read::<S>(x, row, first, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn narrow(x: &[f32], y: &mut [u16]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rest::narrow::<S>(x, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn normalise(
+                x: &Rest<'_>,
+                row: usize,
+                p: &ScaleShift<'_>,
+                q: Quantise,
+                y: &mut [u8],
+            ) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rest::normalise::<S>(x, row, p, q, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn moments(x: &Rest<'_>, rows: Range<usize>, m: &mut ChannelMoments<'_>) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rest::moments::<S>(x, rows, m) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -342,11 +376,47 @@ impl Kernels {
         unsafe { (self.accumulate)(x, y) }
     }
 
-    /// `y += (x - mean)^2`.
-    pub fn accumulate_deviation(&self, x: &[f32], mean: &[f32], y: &mut [f32]) {
-        assert!(x.len() == y.len() && mean.len() == y.len());
+    /// `y` becomes the values of row `row` from `first` on (0 where they are int8).
+    pub fn read(&self, x: &Rest<'_>, row: usize, first: usize, y: &mut [f32]) {
+        assert!(x.has(row) && first + y.len() <= x.width);
+        assert!(first == 0 || !matches!(x.values, RestValues::Int8 { .. }));
         // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.accumulate_deviation)(x, mean, y) }
+        unsafe { (self.read)(x, row, first, y) }
+    }
+
+    /// `y` becomes `x`, at rest in f16.
+    pub fn narrow(&self, x: &[f32], y: &mut [u16]) {
+        assert!(x.len() == y.len() && x.len().is_multiple_of(LANES));
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.narrow)(x, y) }
+    }
+
+    /// Row `row` scaled and shifted, perhaps through SiLU, as bytes, padded with zeros to the length
+    /// of `y`.
+    pub fn normalise(
+        &self,
+        x: &Rest<'_>,
+        row: usize,
+        p: &ScaleShift<'_>,
+        inverse: f32,
+        y: &mut [u8],
+    ) {
+        let offset = self.int.offset;
+        let written = x.width.next_multiple_of(LANES);
+        assert!(x.has(row) && y.len() >= written);
+        assert!(p.scale.len() == x.width && p.shift.len() == x.width);
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.normalise)(x, row, p, Quantise { inverse, offset }, y) }
+        y[written..].fill(offset);
+    }
+
+    /// The moments of every channel over some rows.
+    pub fn moments(&self, x: &Rest<'_>, rows: Range<usize>, m: &mut ChannelMoments<'_>) {
+        let long = |s: &[f32]| s.len() == x.width;
+        assert!(long(m.mean) && long(m.squares) && long(m.low) && long(m.high));
+        assert!(!rows.is_empty() && x.has(rows.end - 1));
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.moments)(x, rows, m) }
     }
 
     /// `y += a * b`.

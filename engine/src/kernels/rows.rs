@@ -3,6 +3,7 @@
 //! Sums over a row use sixteen lanes, then the fixed tree of [`Simd::sum`].
 
 use super::math;
+use super::rest::F16_STEP;
 use crate::graph::Pointwise;
 use crate::simd::Simd;
 use crate::weights::LANES;
@@ -25,9 +26,11 @@ macro_rules! lanes {
     }};
 }
 
+pub(super) use lanes;
+
 /// Loads `n <= 16` values from `s[at..]`.
 #[inline(always)]
-unsafe fn get<S: Simd>(s: &[f32], at: usize, n: usize) -> S {
+pub(super) unsafe fn get<S: Simd>(s: &[f32], at: usize, n: usize) -> S {
     debug_assert!(at + n <= s.len());
     // SAFETY: the caller's contract, and `at + n <= s.len()`.
     unsafe {
@@ -38,7 +41,7 @@ unsafe fn get<S: Simd>(s: &[f32], at: usize, n: usize) -> S {
 
 /// Stores `n <= 16` lanes to `s[at..]`.
 #[inline(always)]
-unsafe fn put<S: Simd>(v: S, s: &mut [f32], at: usize, n: usize) {
+pub(super) unsafe fn put<S: Simd>(v: S, s: &mut [f32], at: usize, n: usize) {
     debug_assert!(at + n <= s.len());
     // SAFETY: the caller's contract, and `at + n <= s.len()`.
     unsafe {
@@ -104,13 +107,62 @@ pub(crate) struct IntFinish<'a> {
     /// With two panels, of which the second holds gates: the distance in columns from values to
     /// gates. The output is the value times GELU of the gate, sixteen columns wide.
     pub gate: Option<usize>,
-    /// Added last; rows as far apart as the output's.
-    pub residual: Option<*const f32>,
-    pub out: *mut f32,
+    /// Added last; rows as far apart as the output's, where it may lie.
+    pub residual: Option<Place>,
+    pub out: Place,
     /// Values from one output row to the next.
     pub stride: usize,
     /// Columns written.
     pub width: usize,
+}
+
+/// Where values lie or go to. f16 count [`super::rest::F16_STEP`], and come in whole lanes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Place {
+    F32(*mut f32),
+    F16(*mut u16),
+}
+
+impl Place {
+    /// The place `at` values on.
+    pub fn offset(self, at: usize) -> Self {
+        match self {
+            Self::F32(p) => Self::F32(p.wrapping_add(at)),
+            Self::F16(p) => Self::F16(p.wrapping_add(at)),
+        }
+    }
+
+    /// The `n <= 16` values `at` places on.
+    ///
+    /// # Safety
+    /// As [`Simd`]; they are there.
+    #[inline(always)]
+    unsafe fn load<S: Simd>(self, at: usize, n: usize) -> S {
+        // SAFETY: the caller's contract.
+        unsafe {
+            match self {
+                Self::F32(p) if n == LANES => S::load(p.add(at)),
+                Self::F32(p) => S::load_part(p.add(at), n),
+                Self::F16(p) => S::load_f16(p.add(at)).mul(S::splat(F16_STEP)),
+            }
+        }
+    }
+
+    /// Writes the first `n <= 16` lanes of `v` `at` places on.
+    ///
+    /// # Safety
+    /// As [`Simd`]; there is room.
+    #[inline(always)]
+    unsafe fn store<S: Simd>(self, v: S, at: usize, n: usize) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            match self {
+                Self::F32(p) if n == LANES => v.store(p.add(at)),
+                Self::F32(p) => v.store_part(p.add(at), n),
+                Self::F16(p) => v.mul(S::splat(1.0 / F16_STEP)).store_f16(p.add(at)),
+            }
+        }
+    }
 }
 
 impl IntFinish<'_> {
@@ -190,11 +242,9 @@ unsafe fn each_row<S: Simd>(f: &IntFinish<'_>, p: usize, n: usize, value: impl F
             let at = i * f.stride + p * LANES;
             let mut v = value(i);
             if let Some(residual) = f.residual {
-                let r = residual.add(at);
-                v = v.add(if n == LANES { S::load(r) } else { S::load_part(r, n) });
+                v = v.add(residual.load(at, n));
             }
-            let y = f.out.add(at);
-            if n == LANES { v.store(y) } else { v.store_part(y, n) }
+            f.out.store(v, at, n);
         }
     }
 }
@@ -326,21 +376,6 @@ pub(crate) unsafe fn multiply_accumulate<S: Simd>(a: &[f32], b: &[f32], y: &mut 
     unsafe {
         lanes!(y.len(), |at, n| {
             put(get::<S>(a, at, n).fma(get(b, at, n), get(y, at, n)), y, at, n)
-        });
-    }
-}
-
-/// `y += (x - mean)^2`.
-///
-/// # Safety
-/// As [`Simd`]; all are of one length.
-#[inline(always)]
-pub(crate) unsafe fn accumulate_deviation<S: Simd>(x: &[f32], mean: &[f32], y: &mut [f32]) {
-    // SAFETY: the caller's contract.
-    unsafe {
-        lanes!(y.len(), |at, n| {
-            let d = get::<S>(x, at, n).sub(get(mean, at, n));
-            put(d.fma(d, get(y, at, n)), y, at, n)
         });
     }
 }

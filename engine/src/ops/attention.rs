@@ -74,7 +74,7 @@ impl Packed {
 }
 
 pub(super) fn attention(heads: usize, mask: Mask, o: Operands<'_>, c: &mut Context<'_>) {
-    let [q, k, v] = o.inputs;
+    let [q, k, v, _] = o.inputs;
     let packed = Packed::new(heads, k.shape);
     super::for_chunks(c.pool, o.scratch, packed.per_head(), |_, head, space| {
         packed.pack(head, k.data, v.data, space);

@@ -123,7 +123,7 @@ pub(super) fn thread_scratch(heads: usize, shape: Shape) -> usize {
 }
 
 pub(super) fn attention(heads: usize, o: Operands<'_>, c: &mut Context<'_>) {
-    let [q, k, v] = o.inputs;
+    let [q, k, v, _] = o.inputs;
     let (packed, kernels) = (Packed::new(heads, k.shape), c.kernels);
     let scratch = c.scratch;
     super::for_chunks(c.pool, o.scratch, packed.per_head(), |worker, head, space| {

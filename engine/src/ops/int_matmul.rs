@@ -10,12 +10,12 @@
 use std::ops::Range;
 
 use super::matmul::Call;
-use super::{Context, Operands, SharedMut, as_bytes, as_i32, as_u32, bytes_as_i8, int8_rows};
-use crate::activations::{Rows, Steps};
+use super::{Context, Operands, as_bytes, as_i32, as_u32, bands, bytes_as_i8, int8_rows};
+use crate::activations::{Format, Steps};
 use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
 use crate::kernels::Kernels;
 use crate::kernels::int::{self, Int4Kernels, IntTile};
-use crate::kernels::rows::IntFinish;
+use crate::kernels::rows::{IntFinish, Place};
 use crate::session::scratch_of;
 use crate::tensor::Shape;
 use crate::weights::LANES;
@@ -61,34 +61,85 @@ pub(super) fn thread_scratch(panels: &IntPanels) -> usize {
 }
 
 pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, o: Operands<'_>, c: &mut Context<'_>) {
-    let x = o.inputs[0];
-    let Some(layout) = int8_rows(x.shape, x.format) else {
-        unreachable!("the plan gives integer products int8 activations");
+    let (x, epilogue) = (o.inputs[0], call.epilogue);
+    let last = &o.inputs[o.count - 1];
+    let place = |data: *mut f32, format| match format {
+        Format::F16 => Place::F16(data.cast()),
+        _ => Place::F32(data),
     };
-    let (steps, bytes) = layout.split(x.data);
-    let epilogue = call.epilogue;
+    let out = o.out.as_mut_ptr();
+    // The planner lets a sum take the place of a summand that no one else reads.
+    let residual = if last.data.is_empty() { out } else { last.data.as_ptr().cast_mut() };
     let product = Product {
         kernels: c.kernels,
         call,
         panels,
-        layout,
-        steps,
-        bytes,
+        input: Input::NONE,
         to: o.shape,
-        vector: epilogue.vector.then(|| o.inputs[1].data),
-        residual: epilogue.residual.then(|| o.inputs[o.count - 1].data),
-        out: SharedMut(o.out.as_mut_ptr()),
+        vector: epilogue.vector.then(|| o.inputs[usize::from(call.prologue.is_some()) + 1].data),
+        residual: epilogue.residual.then(|| SharedPlace(place(residual, last.format))),
+        out: SharedPlace(place(out, o.format)),
     };
-    let cut = Cut::new(&product, c.pool.threads());
-    let scratch = c.scratch;
-    c.pool.run(cut.tasks(), &|worker, task| {
-        let (rows, groups) = cut.task(task);
-        product.compute(rows, groups, &mut scratch_of(scratch, worker));
-    });
+    if let Some(prologue) = *call.prologue {
+        let scales = o.inputs[1].data;
+        return bands::conv(&bands::Call { product, x, prologue, scales }, o.scratch, c);
+    }
+    let Some(layout) = int8_rows(x.shape, x.format) else {
+        unreachable!("the plan gives integer products int8 activations");
+    };
+    let (steps, bytes) = layout.split(x.data);
+    let input = Input {
+        bytes,
+        shape: x.shape,
+        lines: x.shape.n * x.shape.h,
+        stride: layout.stride(),
+        steps,
+        step_stride: 1,
+        share: if layout.steps == Steps::PerRow { 1 } else { o.shape.positions() },
+    };
+    product.with_input(input).run(0..o.shape.rows(), c);
+}
+
+/// int8 activations.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    /// Rows of `stride` bytes, the last of zeros.
+    pub bytes: &'a [u8],
+    pub shape: Shape,
+    /// Lines of pixels in `bytes`. Line `y` of picture `n` is the one of `n * h + y` modulo this.
+    pub lines: usize,
+    pub stride: usize,
+    /// What one step is worth: the first for the first `share` outputs, then from one to the next.
+    pub steps: &'a [f32],
+    pub step_stride: usize,
+    pub share: usize,
+}
+
+impl Input<'_> {
+    const NONE: Input<'static> = Input {
+        bytes: &[],
+        shape: Shape::vector(0, 0),
+        lines: 0,
+        stride: 0,
+        steps: &[],
+        step_stride: 0,
+        share: 1,
+    };
+
+    /// Where a pixel starts.
+    pub fn pixel(&self, n: usize, y: usize, x: usize) -> usize {
+        ((n * self.shape.h + y) % self.lines * self.shape.w + x) * self.stride
+    }
+
+    /// Where the row of zeros starts.
+    pub fn zeros(&self) -> usize {
+        self.lines * self.shape.w * self.stride
+    }
 }
 
 /// How the output is cut into tasks.
 struct Cut {
+    first: usize,
     rows: usize,
     rows_per_task: usize,
     groups: usize,
@@ -96,15 +147,16 @@ struct Cut {
 }
 
 impl Cut {
-    fn new(p: &Product<'_>, threads: usize) -> Self {
-        let (rows, groups) = (p.to.rows(), p.groups());
+    fn new(p: &Product<'_>, rows: Range<usize>, threads: usize) -> Self {
+        let (first, rows, groups) = (rows.start, rows.len(), p.groups());
         let tile = p.kernels.int.rows;
         let rows_per_task = rows.div_ceil(threads).next_multiple_of(tile);
         let rows_per_task = rows_per_task.min(ROWS_PER_TASK / tile * tile);
         // Some tasks more than threads, so that a late thread is not waited for long.
         let wanted = if threads == 1 { 1 } else { 4 * threads };
         let group_tasks = wanted.div_ceil(rows.div_ceil(rows_per_task));
-        Self { rows, rows_per_task, groups, groups_per_task: groups.div_ceil(group_tasks) }
+        let groups_per_task = groups.div_ceil(group_tasks);
+        Self { first, rows, rows_per_task, groups, groups_per_task }
     }
 
     fn tasks(&self) -> usize {
@@ -117,7 +169,7 @@ impl Cut {
         let row = task % row_tasks * self.rows_per_task;
         let group = task / row_tasks * self.groups_per_task;
         (
-            row..(row + self.rows_per_task).min(self.rows),
+            self.first + row..self.first + (row + self.rows_per_task).min(self.rows),
             group..(group + self.groups_per_task).min(self.groups),
         )
     }
@@ -140,20 +192,45 @@ struct Weights {
 }
 
 /// One convolution and all it touches.
-struct Product<'a> {
+#[derive(Clone, Copy)]
+pub(super) struct Product<'a> {
     kernels: &'static Kernels,
-    call: &'a Call<'a>,
+    pub call: &'a Call<'a>,
     panels: &'a IntPanels,
-    layout: Rows,
-    steps: &'a [f32],
-    bytes: &'a [u8],
-    to: Shape,
+    pub input: Input<'a>,
+    pub to: Shape,
     vector: Option<&'a [f32]>,
-    residual: Option<&'a [f32]>,
-    out: SharedMut,
+    residual: Option<SharedPlace>,
+    out: SharedPlace,
 }
 
-impl Product<'_> {
+/// Where tasks read summands and write their outputs, each to a part of its own.
+#[derive(Clone, Copy)]
+struct SharedPlace(Place);
+
+// SAFETY: tasks have disjoint rows and columns.
+unsafe impl Send for SharedPlace {}
+// SAFETY: as above.
+unsafe impl Sync for SharedPlace {}
+
+impl<'a> Product<'a> {
+    pub fn with_input<'b>(self, input: Input<'b>) -> Product<'b>
+    where
+        'a: 'b,
+    {
+        Product { input, ..self }
+    }
+
+    /// Computes some output pixels on all threads.
+    pub fn run(&self, rows: Range<usize>, c: &mut Context<'_>) {
+        let cut = Cut::new(self, rows, c.pool.threads());
+        let scratch = c.scratch;
+        c.pool.run(cut.tasks(), &|worker, task| {
+            let (rows, groups) = cut.task(task);
+            self.compute(rows, groups, &mut scratch_of(scratch, worker));
+        });
+    }
+
     /// Panels that a group of values is wide.
     fn panels_per_group(&self) -> usize {
         if self.call.epilogue.gated { 1 } else { self.kernels.int.panels }
@@ -218,17 +295,17 @@ impl Product<'_> {
     /// Where the input pixel lies that output pixel `row` sees through a tap: in the row of zeros
     /// where that is padding.
     fn source(&self, row: usize, tap: usize) -> u32 {
-        let (to, from, spec) = (self.to, self.layout.shape, self.call.spec);
+        let (to, from, spec) = (self.to, self.input.shape, self.call.spec);
         let (n, at) = (row / to.positions(), row % to.positions());
         let kw = self.call.filter.kernel().1;
         let shift = usize::from(spec.upsample);
         let y = (at / to.w * spec.stride + tap / kw).checked_sub(spec.padding.top);
         let x = (at % to.w * spec.stride + tap % kw).checked_sub(spec.padding.left);
-        let pixel = match (y.map(|y| y >> shift), x.map(|x| x >> shift)) {
-            (Some(y), Some(x)) if y < from.h && x < from.w => (n * from.h + y) * from.w + x,
-            _ => from.rows(),
+        let at = match (y.map(|y| y >> shift), x.map(|x| x >> shift)) {
+            (Some(y), Some(x)) if y < from.h && x < from.w => self.input.pixel(n, y, x),
+            _ => self.input.zeros(),
         };
-        (pixel * self.layout.stride()) as u32
+        at as u32
     }
 
     /// A segment of a group's panels.
@@ -330,11 +407,11 @@ impl Product<'_> {
             let first = if whole { 0 } else { (row - rows.start) * group.count * LANES };
             let sums = &mut sums[first..][..height * group.count * LANES];
             let tile = IntTile {
-                base: self.bytes.as_ptr(),
+                base: self.input.bytes.as_ptr(),
                 offsets: offsets[at + segment.start * height..][..segment.len() * height].as_ptr(),
                 height,
                 taps: segment.len(),
-                depth: self.layout.stride(),
+                depth: self.input.stride,
                 weights: weights.first,
                 weight_stride: weights.stride,
                 panels: group.count,
@@ -382,7 +459,7 @@ impl Product<'_> {
     fn finish(&self, row: usize, height: usize, group: Group, sums: &[i32]) {
         let mut row_scales = [0.0; int::MAX_ROWS];
         for (i, scale) in row_scales[..height].iter_mut().enumerate() {
-            *scale = self.steps[self.step_of(row + i)];
+            *scale = self.step_of(row + i);
         }
         let epilogue = self.call.epilogue;
         let columns = group.first * LANES..((group.first + group.count) * LANES).min(self.to.c);
@@ -398,21 +475,18 @@ impl Product<'_> {
             vector: self.vector.map(|v| &v[n * self.to.c + columns.start..]),
             pointwise: epilogue.pointwise,
             gate: epilogue.gated.then_some(group.step * LANES),
-            residual: self.residual.map(|r| r[at..].as_ptr()),
-            // SAFETY: inside the output; no other task has these rows and columns.
-            out: unsafe { self.out.pointer(at) },
+            residual: self.residual.map(|r| r.0.offset(at)),
+            out: self.out.0.offset(at),
             stride: self.to.c,
             width,
         };
-        // SAFETY: the slices hold whole panels, the pointers the tile's rows and columns.
+        // SAFETY: the slices hold whole panels, the places the tile's rows and columns; no other task
+        // has these.
         unsafe { self.kernels.int_finish(&finish) }
     }
 
-    /// Index of the step of the activations behind output pixel `row`.
-    fn step_of(&self, row: usize) -> usize {
-        match self.layout.steps {
-            Steps::PerRow => row,
-            Steps::PerImage => row / self.to.positions(),
-        }
+    /// What a step of the activations behind output pixel `row` is worth.
+    fn step_of(&self, row: usize) -> f32 {
+        self.input.steps[row / self.input.share * self.input.step_stride]
     }
 }

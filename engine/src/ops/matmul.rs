@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use super::{Context, Operands, SharedMut};
-use crate::graph::{ConvSpec, Epilogue};
+use crate::graph::{ConvSpec, Epilogue, Prologue};
 use crate::kernels::Kernels;
 use crate::kernels::rows::Finish;
 use crate::kernels::tile::Tile;
@@ -45,11 +45,12 @@ pub(super) fn thread_scratch(filter: &Filter) -> usize {
 pub(super) struct Call<'a> {
     pub filter: &'a Filter,
     pub spec: &'a ConvSpec,
+    pub prologue: &'a Option<Prologue>,
     pub epilogue: &'a Epilogue,
 }
 
 pub(super) fn conv(call: &Call<'_>, o: Operands<'_>, c: &mut Context<'_>) {
-    let &Call { filter, spec, epilogue } = call;
+    let &Call { filter, spec, epilogue, .. } = call;
     let residual = epilogue.residual.then(|| o.inputs[o.count - 1].data);
     let product = Product {
         kernels: c.kernels,

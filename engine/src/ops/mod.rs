@@ -1,6 +1,7 @@
 //! The operations: how each is split over threads and what scratch memory it needs.
 
 mod attention;
+mod bands;
 mod code;
 mod int_attention;
 mod int_matmul;
@@ -11,22 +12,24 @@ mod rows;
 mod shape;
 
 pub(crate) use matmul::MAX_TAPS;
+pub(crate) use norm::scales_shape;
 
 use std::sync::Mutex;
 
-use crate::activations::{Format, Rows};
+use crate::activations::{self, Format, Rows};
 use crate::aligned::Aligned;
 use crate::fuse::Fused;
 use crate::graph::Op;
 use crate::kernels::Kernels;
+use crate::kernels::rest::Rest;
 use crate::mapped::MappedBytes;
 use crate::plan::Step;
 use crate::pool::Pool;
 use crate::tensor::Shape;
 use crate::weights::Panels;
 
-/// Most inputs of one operation: `x`, a vector and a residual, or queries, keys and values.
-pub(crate) const MAX_INPUTS: usize = 3;
+/// Most inputs of one operation: `x`, a norm's scales, a vector and a residual.
+pub(crate) const MAX_INPUTS: usize = 4;
 
 /// What runs the operations.
 pub(crate) struct Context<'a> {
@@ -39,7 +42,7 @@ pub(crate) struct Context<'a> {
 /// An input's values and shape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operand<'a> {
-    /// The values, or the buffer that [`Rows`] splits.
+    /// The values, or the buffer that [`activations::rest`] reads. Empty where it is the output's.
     pub data: &'a [f32],
     pub shape: Shape,
     pub format: Format,
@@ -51,10 +54,30 @@ impl Operand<'_> {
         Operand { data: &[], shape: Shape::vector(0, 0), format: Format::F32 };
 }
 
-/// How int8 values of a shape lie in their buffer; `None` for f32.
+impl<'a> Operand<'a> {
+    /// The rows at rest.
+    fn rest(&self, k: &Kernels) -> Rest<'a> {
+        activations::rest(self.data, self.shape, self.format, k.int.offset)
+    }
+
+    /// Row `row` in f32, by way of `space` where it is not.
+    fn row<'b>(&self, k: &Kernels, row: usize, space: &'b mut [f32]) -> &'b [f32]
+    where
+        'a: 'b,
+    {
+        let width = self.shape.c;
+        if self.format == Format::F32 {
+            return &self.data[row * width..][..width];
+        }
+        k.read(&self.rest(k), row, 0, &mut space[..width]);
+        &space[..width]
+    }
+}
+
+/// How int8 values of a shape lie in their buffer; `None` for others.
 fn int8_rows(shape: Shape, format: Format) -> Option<Rows> {
     match format {
-        Format::F32 => None,
+        Format::F32 | Format::F16 => None,
         Format::Int8(steps) => Some(Rows { shape, steps }),
     }
 }
@@ -73,11 +96,11 @@ pub(crate) struct Operands<'a> {
 
 /// Computes one operation.
 pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
-    let [a, b, _] = o.inputs;
+    let [a, b, ..] = o.inputs;
     match op {
         Op::Input { .. } | Op::View => {}
-        Op::Conv { filter, spec, epilogue } => {
-            let call = matmul::Call { filter, spec, epilogue };
+        Op::Conv { filter, spec, prologue, epilogue } => {
+            let call = matmul::Call { filter, spec, prologue, epilogue };
             match &filter.panels {
                 Panels::Int(panels) => int_matmul::conv(&call, panels, o, c),
                 Panels::F32(_) | Panels::F16(_) => matmul::conv(&call, o, c),
@@ -86,6 +109,10 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
         Op::Quantise => quantise::quantise(o, c),
         Op::GroupNorm { norm, groups, eps, silu } => {
             norm::group_norm(&norm::Groups { norm, groups: *groups, eps: *eps, silu: *silu }, o, c);
+        }
+        Op::GroupScales { norm, groups, eps, silu } => {
+            let g = norm::Groups { norm, groups: *groups, eps: *eps, silu: *silu };
+            norm::group_scales(&g, o.inputs[0], o.out, o.scratch, c);
         }
         Op::LayerNorm { norm, eps } => norm::layer_norm(norm, *eps, o, c),
         Op::Attention { heads, integer: true, .. } => int_attention::attention(*heads, o, c),
@@ -96,7 +123,7 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
         Op::AddVector => rows::add_vector(a, b, o.out, c),
         Op::ScaleShift => rows::scale_shift(a, b, o.out, c),
         Op::MeanTokens => rows::mean_tokens(a, o.out, c),
-        Op::Concat => shape::concat(a, b, o.out, c),
+        Op::Concat => shape::concat(o, c),
         Op::ConcatTokens => shape::concat_tokens(a, b, o.out),
         Op::Upsample => shape::upsample(a, o.out, c),
         Op::AvgPool => shape::avg_pool(a, o.out, c),
@@ -107,7 +134,11 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
 /// Shared scratch memory of a step, in f32.
 pub(crate) fn scratch(step: &Fused) -> usize {
     match &step.op {
-        Op::GroupNorm { .. } => norm::scratch(step.shape, step.format),
+        Op::GroupNorm { .. } => norm::scratch(step.shape),
+        Op::GroupScales { .. } => norm::statistics_scratch(step.inputs[0].shape),
+        Op::Conv { filter, spec, prologue: Some(_), .. } => {
+            bands::scratch(filter, *spec, step.inputs[0].shape, step.shape)
+        }
         Op::Quantise => quantise::scratch(step.shape, step.format),
         Op::Attention { heads, integer: true, .. } => {
             int_attention::scratch(*heads, step.inputs[1].shape)
@@ -125,6 +156,7 @@ pub(crate) fn thread_scratch(step: &Fused) -> usize {
             Panels::F32(_) | Panels::F16(_) => matmul::thread_scratch(filter),
         },
         Op::LayerNorm { .. } | Op::GroupNorm { .. } => norm::thread_scratch(step.shape),
+        Op::Quantise | Op::Concat => step.shape.c,
         Op::Attention { heads, integer: true, .. } => {
             int_attention::thread_scratch(*heads, step.shape)
         }
@@ -137,7 +169,9 @@ pub(crate) fn thread_scratch(step: &Fused) -> usize {
 pub(crate) fn weight_bytes(op: &Op) -> usize {
     match op {
         Op::Conv { filter, .. } => filter.bytes(),
-        Op::GroupNorm { norm, .. } | Op::LayerNorm { norm, .. } => 8 * norm.channels(),
+        Op::GroupNorm { norm, .. } | Op::GroupScales { norm, .. } | Op::LayerNorm { norm, .. } => {
+            8 * norm.channels()
+        }
         Op::NearestCode { codebook } => 4 * codebook.codes.len(),
         _ => 0,
     }
@@ -178,6 +212,10 @@ pub(crate) fn macs(step: &Step) -> u64 {
 /// worth a task.
 const CHUNK: usize = 1 << 14;
 
+fn rows_per_task(width: usize) -> usize {
+    (CHUNK / width).max(1)
+}
+
 /// Calls `f(first_row, rows)` for pieces of `out`, a whole number of rows of `width` each, on all
 /// threads.
 fn for_rows(
@@ -186,7 +224,7 @@ fn for_rows(
     width: usize,
     f: impl Fn(usize, &mut [f32]) + Sync,
 ) {
-    let rows = (CHUNK / width).max(1);
+    let rows = rows_per_task(width);
     for_chunks(c.pool, out, rows * width, |_, task, piece| f(task * rows, piece));
 }
 

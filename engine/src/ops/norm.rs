@@ -5,42 +5,55 @@
 //! in order of positions. Chunks and the channels of a group are combined in order, in f64, by the
 //! parallel rule for variances (Chan, Golub and LeVeque).
 
-use super::{Context, Operands, SharedMut, for_chunks, for_rows, int8_rows, quantise, rows};
-use crate::activations::{Format, Rows};
+use super::{Context, Operand, Operands, SharedMut, for_chunks, int8_rows, quantise, rows_per_task};
 use crate::graph::Pointwise;
 use crate::kernels::Kernels;
+use crate::kernels::rest::ChannelMoments;
 use crate::kernels::rows::{LayerNorm, ScaleShift};
+use crate::session::scratch_of;
 use crate::tensor::Shape;
-use crate::weights::Norm;
+use crate::weights::{LANES, Norm};
 
 /// Positions per chunk of statistics.
 const POSITIONS: usize = 128;
 
-/// One row of normalised values on their way to int8.
+/// One row of values, and one of normalised ones on their way to int8.
 pub(super) fn thread_scratch(shape: Shape) -> usize {
-    shape.c
+    2 * shape.c
 }
 
 pub(super) fn layer_norm(norm: &Norm, eps: f32, o: Operands<'_>, c: &mut Context<'_>) {
-    let (k, x, width) = (c.kernels, o.inputs[0], o.shape.c);
+    let (k, x, width) = (c.kernels, Operand { shape: o.shape, ..o.inputs[0] }, o.shape.c);
     let p = LayerNorm { scale: &norm.scale, shift: &norm.shift, eps };
-    let row_of = |row: usize| &x.data[row * width..][..width];
     let Some(layout) = int8_rows(o.shape, o.format) else {
-        return for_rows(c, o.out, width, |first, y| {
-            (first..).zip(y.chunks_exact_mut(width)).for_each(|(row, y)| {
-                k.layer_norm(&p, row_of(row), y);
-            });
-        });
+        return each_row(x, o.out, c, |_, x, y| k.layer_norm(&p, x, y));
     };
     let (steps, bytes) = layout.split_mut(o.out);
     let steps = SharedMut(steps.as_mut_ptr());
     quantise::for_rows(&layout, bytes, c, |row, y, scratch| {
-        let normed = &mut scratch[..width];
-        k.layer_norm(&p, row_of(row), normed);
+        let (normed, space) = scratch.split_at_mut(width);
+        k.layer_norm(&p, x.row(k, row, space), normed);
         let (value, inverse) = quantise::step(k.magnitude(normed));
         k.quantise(inverse, normed, y);
         // SAFETY: the row's own step.
         unsafe { *steps.pointer(row) = value }
+    });
+}
+
+/// Calls `f(row, x, y)` for every row of `x` and `out`, on all threads.
+fn each_row(
+    x: Operand<'_>,
+    out: &mut [f32],
+    c: &mut Context<'_>,
+    f: impl Fn(usize, &[f32], &mut [f32]) + Sync,
+) {
+    let (k, width, scratch) = (c.kernels, x.shape.c, c.scratch);
+    let rows = rows_per_task(width);
+    for_chunks(c.pool, out, rows * width, |worker, task, y| {
+        let mut space = scratch_of(scratch, worker);
+        for (row, y) in (task * rows..).zip(y.chunks_exact_mut(width)) {
+            f(row, x.row(k, row, &mut space), y);
+        }
     });
 }
 
@@ -52,136 +65,120 @@ pub(super) struct Groups<'a> {
     pub silu: bool,
 }
 
-/// Per chunk: sums, squared deviations and, for int8, extremes of every channel. Per picture: scale
-/// and shift of every channel and, for int8, two rows of candidates for the largest magnitude.
-pub(super) fn scratch(shape: Shape, format: Format) -> usize {
-    let chunks = shape.positions().div_ceil(POSITIONS);
-    shape.n * (chunks + 1) * parts(format) * shape.c
+/// What a group norm comes to for one picture: `scale[c], shift[c]`, and what a step of its values in
+/// int8 is worth.
+#[derive(Clone, Copy)]
+pub(super) struct Scales<'a> {
+    pub scale: &'a [f32],
+    pub shift: &'a [f32],
+    pub step: f32,
 }
 
-/// Rows of statistics per chunk.
-fn parts(format: Format) -> usize {
-    if format == Format::F32 { 2 } else { 4 }
+impl<'a> Scales<'a> {
+    /// Length of the scales of one picture of `width` channels.
+    pub const fn len(width: usize) -> usize {
+        2 * width + LANES
+    }
+
+    /// Those of picture `n` among `all`.
+    pub fn of(all: &'a [f32], width: usize, n: usize) -> Self {
+        let (scale, rest) = all[n * Self::len(width)..][..Self::len(width)].split_at(width);
+        Self { scale, shift: &rest[..width], step: rest[width] }
+    }
+
+    pub fn affine(&self, silu: bool) -> ScaleShift<'a> {
+        ScaleShift { scale: self.scale, shift: self.shift, silu }
+    }
+}
+
+/// The shape of the scales of all pictures of `shape`.
+pub(crate) fn scales_shape(shape: Shape) -> Shape {
+    Shape::vector(shape.n, Scales::len(shape.c))
+}
+
+/// Rows of statistics per chunk: means, squared deviations and extremes of every channel.
+const PARTS: usize = 4;
+
+/// Statistics of all chunks.
+pub(super) fn statistics_scratch(shape: Shape) -> usize {
+    shape.n * shape.positions().div_ceil(POSITIONS) * PARTS * shape.c
+}
+
+/// Statistics of all chunks, and the scales.
+pub(super) fn scratch(shape: Shape) -> usize {
+    statistics_scratch(shape) + shape.n * Scales::len(shape.c)
+}
+
+/// Computes the [`Scales`] of all pictures.
+pub(super) fn group_scales(
+    g: &Groups<'_>,
+    x: Operand<'_>,
+    scales: &mut [f32],
+    stats: &mut [f32],
+    c: &mut Context<'_>,
+) {
+    let (k, width, positions) = (c.kernels, x.shape.c, x.shape.positions());
+    let (chunks, rest) = (positions.div_ceil(POSITIONS), x.rest(k));
+    for_chunks(c.pool, stats, PARTS * width, |_, task, stats| {
+        let (n, first) = (task / chunks, task % chunks * POSITIONS);
+        let rows = n * positions + first..n * positions + (first + POSITIONS).min(positions);
+        k.moments(&rest, rows, &mut split(stats, width));
+    });
+    let images = stats.chunks_exact_mut(chunks * PARTS * width);
+    for (stats, scales) in images.zip(scales.chunks_exact_mut(Scales::len(width))) {
+        combine(g, positions, stats, scales);
+        let largest = magnitude(k, g.silu, width, stats, scales);
+        scales[2 * width..].fill(quantise::step(largest).0);
+    }
 }
 
 pub(super) fn group_norm(g: &Groups<'_>, o: Operands<'_>, c: &mut Context<'_>) {
-    let (k, x, s) = (c.kernels, o.inputs[0].data, o.shape);
-    let (width, positions) = (s.c, s.positions());
-    let chunks = positions.div_ceil(POSITIONS);
-    let part = parts(o.format) * width;
-    let (stats, affine) = o.scratch.split_at_mut(s.n * chunks * part);
-
-    for_chunks(c.pool, stats, part, |_, task, stats| {
-        let (n, first) = (task / chunks, task % chunks * POSITIONS);
-        let count = POSITIONS.min(positions - first);
-        statistics(k, &x[(n * positions + first) * width..][..count * width], width, stats);
-    });
-    let images = stats.chunks_exact(chunks * part).zip(affine.chunks_exact_mut(part));
-    for (stats, affine) in images {
-        combine(g, positions, part, stats, affine);
+    let (k, x, width) = (c.kernels, o.inputs[0], o.shape.c);
+    let (stats, scales) = o.scratch.split_at_mut(statistics_scratch(x.shape));
+    group_scales(g, x, scales, stats, c);
+    let scales_of = |row: usize| Scales::of(scales, width, row / x.shape.positions());
+    let Some(layout) = int8_rows(o.shape, o.format) else {
+        return each_row(x, o.out, c, |row, x, y| {
+            k.scale_shift(&scales_of(row).affine(g.silu), x, y);
+        });
+    };
+    let (steps, bytes) = layout.split_mut(o.out);
+    for (n, step) in steps.iter_mut().take(o.shape.n).enumerate() {
+        *step = Scales::of(scales, width, n).step;
     }
-    match int8_rows(s, o.format) {
-        Some(layout) => {
-            let (steps, bytes) = layout.split_mut(o.out);
-            for (n, step) in steps.iter_mut().take(s.n).enumerate() {
-                let stats = &stats[n * chunks * part..][..chunks * part];
-                let largest = magnitude(k, g.silu, width, stats, &mut affine[n * part..][..part]);
-                *step = quantise::step(largest).0;
-            }
-            apply_int8(g, &layout, x, affine, steps, bytes, c);
-        }
-        None => apply(g, s, x, affine, o.out, c),
-    }
-}
-
-/// Scales and shifts of picture `n`.
-fn affine_of<'a>(
-    g: &Groups<'_>,
-    affine: &'a [f32],
-    part: usize,
-    width: usize,
-    n: usize,
-) -> ScaleShift<'a> {
-    let (scale, shift) = affine[n * part..][..2 * width].split_at(width);
-    ScaleShift { scale, shift, silu: g.silu }
-}
-
-fn apply(
-    g: &Groups<'_>,
-    s: Shape,
-    x: &[f32],
-    affine: &[f32],
-    out: &mut [f32],
-    c: &mut Context<'_>,
-) {
-    let (k, width, positions) = (c.kernels, s.c, s.positions());
-    let chunks = positions.div_ceil(POSITIONS);
-    let out = SharedMut(out.as_mut_ptr());
-    c.pool.run(s.n * chunks, &|_, task| {
-        let (n, first) = (task / chunks, task % chunks * POSITIONS);
-        let count = POSITIONS.min(positions - first);
-        let at = (n * positions + first) * width;
-        let p = affine_of(g, affine, 2 * width, width, n);
-        // SAFETY: tasks cover disjoint ranges of positions.
-        let y = unsafe { out.slice(at, count * width) };
-        rows::apply(&p, &x[at..][..count * width], y, k);
+    let rest = x.rest(k);
+    quantise::for_rows(&layout, bytes, c, |row, y, _| {
+        let scales = scales_of(row);
+        let inverse = quantise::inverse(scales.step);
+        k.normalise(&rest, row, &scales.affine(g.silu), inverse, y);
     });
 }
 
-fn apply_int8(
-    g: &Groups<'_>,
-    layout: &Rows,
-    x: &[f32],
-    affine: &[f32],
-    steps: &[f32],
-    bytes: &mut [u8],
-    c: &mut Context<'_>,
-) {
-    let (k, s) = (c.kernels, layout.shape);
-    let part = affine.len() / s.n;
-    quantise::for_rows(layout, bytes, c, |row, y, scratch| {
-        let (n, normed) = (row / s.positions(), &mut scratch[..s.c]);
-        let p = affine_of(g, affine, part, s.c, n);
-        k.scale_shift(&p, &x[row * s.c..][..s.c], normed);
-        k.quantise(quantise::inverse(steps[n]), normed, y);
-    });
-}
-
-/// Per channel of a chunk: the mean, the sum of squared deviations from it and, if there is room
-/// for them, the extremes.
-fn statistics(k: &Kernels, x: &[f32], width: usize, stats: &mut [f32]) {
+/// The statistics of one chunk.
+fn split(stats: &mut [f32], width: usize) -> ChannelMoments<'_> {
     let (mean, rest) = stats.split_at_mut(width);
-    let (squares, extremes) = rest.split_at_mut(width);
-    mean.fill(0.0);
-    squares.fill(0.0);
-    x.chunks_exact(width).for_each(|row| k.accumulate(row, mean));
-    k.scale(1.0 / (x.len() / width) as f32, mean);
-    x.chunks_exact(width).for_each(|row| k.accumulate_deviation(row, mean, squares));
-    if !extremes.is_empty() {
-        let (low, high) = extremes.split_at_mut(width);
-        low.fill(f32::INFINITY);
-        high.fill(f32::NEG_INFINITY);
-        x.chunks_exact(width).for_each(|row| k.extremes(row, low, high));
-    }
+    let (squares, rest) = rest.split_at_mut(width);
+    let (low, high) = rest.split_at_mut(width);
+    ChannelMoments { mean, squares, low, high }
 }
 
 /// The largest magnitude that a picture's normalised values reach, from the extremes of every
-/// channel, which scale and shift leave extremes.
-fn magnitude(k: &Kernels, silu: bool, width: usize, stats: &[f32], affine: &mut [f32]) -> f32 {
-    let part = affine.len();
-    let (scale_shift, ends) = affine.split_at_mut(2 * width);
-    let (scale, shift) = scale_shift.split_at(width);
-    let (low, high) = ends.split_at_mut(width);
-    low.fill(f32::INFINITY);
-    high.fill(f32::NEG_INFINITY);
-    for chunk in stats.chunks_exact(part) {
-        k.extremes(&chunk[2 * width..3 * width], low, high);
-        k.extremes(&chunk[3 * width..], low, high);
+/// channel, which scale and shift leave extremes. The first chunk's become those of all.
+fn magnitude(k: &Kernels, silu: bool, width: usize, stats: &mut [f32], scales: &[f32]) -> f32 {
+    let scales = Scales::of(scales, width, 0);
+    let (first, rest) = stats.split_at_mut(PARTS * width);
+    let all = split(first, width);
+    for chunk in rest.chunks_exact_mut(PARTS * width) {
+        let chunk = split(chunk, width);
+        k.extremes(chunk.low, all.low, all.high);
+        k.extremes(chunk.high, all.low, all.high);
     }
-    let normed = |ch: usize| [low[ch], high[ch]].map(|v| v.mul_add(scale[ch], shift[ch]));
-    let ends = (0..width).flat_map(normed);
-    let (least, most) =
-        ends.fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), v| (v.min(a), v.max(b)));
+    let ends = |ch: usize| {
+        [all.low[ch], all.high[ch]].map(|v| v.mul_add(scales.scale[ch], scales.shift[ch]))
+    };
+    let (least, most) = (0..width)
+        .flat_map(ends)
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), v| (v.min(a), v.max(b)));
     if silu { silu_magnitude(k, least, most) } else { least.abs().max(most.abs()) }
 }
 
@@ -220,10 +217,10 @@ impl Moments {
 }
 
 /// One picture's chunk statistics to a scale and a shift per channel.
-fn combine(g: &Groups<'_>, positions: usize, part: usize, stats: &[f32], affine: &mut [f32]) {
+fn combine(g: &Groups<'_>, positions: usize, stats: &[f32], scales: &mut [f32]) {
     let width = g.norm.channels();
-    let per_group = width / g.groups;
-    let (scale, shift) = affine[..2 * width].split_at_mut(width);
+    let (part, per_group) = (PARTS * width, width / g.groups);
+    let (scale, shift) = scales[..2 * width].split_at_mut(width);
     for group in 0..g.groups {
         let channels = group * per_group..(group + 1) * per_group;
         let mut all = Moments::NONE;

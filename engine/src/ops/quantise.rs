@@ -3,7 +3,7 @@
 //! A step is the largest magnitude divided by 127, of each row or of each picture, so no value is
 //! clipped and nothing has to be calibrated.
 
-use super::{Context, Operands, SharedBytes, for_chunks, int8_rows};
+use super::{Context, Operand, Operands, SharedBytes, for_chunks, int8_rows};
 use crate::activations::{Format, Rows, Steps};
 use crate::kernels::Kernels;
 use crate::session::scratch_of;
@@ -29,16 +29,15 @@ pub(super) fn step(magnitude: f32) -> (f32, f32) {
 
 pub(super) fn quantise(o: Operands<'_>, c: &mut Context<'_>) {
     let Some(layout) = int8_rows(o.shape, o.format) else { return };
-    let x = o.inputs[0].data;
+    let (k, x) = (c.kernels, Operand { shape: o.shape, ..o.inputs[0] });
     let (steps, bytes) = layout.split_mut(o.out);
     match layout.steps {
         Steps::PerRow => each_row(&layout, x, steps, bytes, c),
         Steps::PerImage => {
             each_image(&layout, x, steps, o.scratch, c);
-            let k = c.kernels;
             let steps = &*steps;
-            for_rows(&layout, bytes, c, |row, y, _| {
-                k.quantise(inverse(steps[layout.step_of(row)]), row_of(x, row, &layout), y);
+            for_rows(&layout, bytes, c, |row, y, space| {
+                k.quantise(inverse(steps[layout.step_of(row)]), x.row(k, row, space), y);
             });
         }
     }
@@ -49,15 +48,17 @@ pub(super) fn inverse(value: f32) -> f32 {
     if value > 1e-36 { 1.0 / value } else { 0.0 }
 }
 
-fn row_of<'a>(x: &'a [f32], row: usize, layout: &Rows) -> &'a [f32] {
-    &x[row * layout.shape.c..][..layout.shape.c]
-}
-
-fn each_row(layout: &Rows, x: &[f32], steps: &mut [f32], bytes: &mut [u8], c: &mut Context<'_>) {
+fn each_row(
+    layout: &Rows,
+    x: Operand<'_>,
+    steps: &mut [f32],
+    bytes: &mut [u8],
+    c: &mut Context<'_>,
+) {
     let k = c.kernels;
     let shared = super::SharedMut(steps.as_mut_ptr());
-    for_rows(layout, bytes, c, |row, y, _| {
-        let x = row_of(x, row, layout);
+    for_rows(layout, bytes, c, |row, y, space| {
+        let x = x.row(k, row, space);
         let (value, inverse) = step(k.magnitude(x));
         k.quantise(inverse, x, y);
         // SAFETY: the row's own step.
@@ -68,17 +69,19 @@ fn each_row(layout: &Rows, x: &[f32], steps: &mut [f32], bytes: &mut [u8], c: &m
 /// The steps of whole pictures.
 fn each_image(
     layout: &Rows,
-    x: &[f32],
+    x: Operand<'_>,
     steps: &mut [f32],
     largest: &mut [f32],
     c: &mut Context<'_>,
 ) {
-    let (k, c_in, positions) = (c.kernels, layout.shape.c, layout.shape.positions());
+    let (k, scratch, positions) = (c.kernels, c.scratch, layout.shape.positions());
     let tasks = positions.div_ceil(ROWS);
-    for_chunks(c.pool, largest, 1, |_, task, out| {
+    for_chunks(c.pool, largest, 1, |worker, task, out| {
+        let mut space = scratch_of(scratch, worker);
         let (n, first) = (task / tasks, task % tasks * ROWS);
-        let count = ROWS.min(positions - first);
-        out[0] = k.magnitude(&x[(n * positions + first) * c_in..][..count * c_in]);
+        let rows = n * positions + first..n * positions + (first + ROWS).min(positions);
+        let largest = rows.map(|row| k.magnitude(x.row(k, row, &mut space)));
+        out[0] = largest.fold(0.0, f32::max);
     });
     for (value, largest) in steps.iter_mut().zip(largest.chunks_exact(tasks)) {
         *value = step(largest.iter().fold(0.0, |m, v| m.max(*v))).0;

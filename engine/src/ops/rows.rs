@@ -2,7 +2,6 @@
 
 use super::{Context, Operand, for_rows};
 use crate::graph::Pointwise;
-use crate::kernels::rows::ScaleShift;
 
 pub(super) fn pointwise(f: Pointwise, x: Operand<'_>, out: &mut [f32], c: &mut Context<'_>) {
     let k = c.kernels;
@@ -58,10 +57,4 @@ pub(super) fn mean_tokens(x: Operand<'_>, out: &mut [f32], c: &mut Context<'_>) 
             k.scale(1.0 / positions as f32, y);
         }
     });
-}
-
-/// `y = x * scale + shift` with one scale and shift per row of channels.
-pub(super) fn apply(p: &ScaleShift<'_>, x: &[f32], y: &mut [f32], c: &crate::kernels::Kernels) {
-    let width = p.scale.len();
-    x.chunks_exact(width).zip(y.chunks_exact_mut(width)).for_each(|(x, y)| c.scale_shift(p, x, y));
 }

@@ -1,14 +1,25 @@
 //! Operations that move values: concatenation and resampling.
 
-use super::{Context, Operand, for_rows};
+use super::{Context, Operand, Operands, for_chunks, for_rows, rows_per_task};
+use crate::activations::{Format, halves_mut};
+use crate::session::scratch_of;
 
-pub(super) fn concat(a: Operand<'_>, b: Operand<'_>, out: &mut [f32], c: &mut Context<'_>) {
-    let (ca, cb) = (a.shape.c, b.shape.c);
-    for_rows(c, out, ca + cb, |first, y| {
-        for (row, y) in (first..).zip(y.chunks_exact_mut(ca + cb)) {
-            let (ya, yb) = y.split_at_mut(ca);
-            ya.copy_from_slice(&a.data[row * ca..][..ca]);
-            yb.copy_from_slice(&b.data[row * cb..][..cb]);
+pub(super) fn concat(o: Operands<'_>, c: &mut Context<'_>) {
+    let ([a, b, ..], k, scratch) = (o.inputs, c.kernels, c.scratch);
+    let (ca, width) = (a.shape.c, o.shape.c);
+    let f16 = o.format == Format::F16;
+    let rows = rows_per_task(width);
+    let per_row = if f16 { width / 2 } else { width };
+    for_chunks(c.pool, o.out, rows * per_row, |worker, task, y| {
+        let mut space = scratch_of(scratch, worker);
+        for (row, y) in (task * rows..).zip(y.chunks_exact_mut(per_row)) {
+            let joined = if f16 { &mut space[..width] } else { &mut *y };
+            let (ya, yb) = joined.split_at_mut(ca);
+            k.read(&a.rest(k), row, 0, ya);
+            k.read(&b.rest(k), row, 0, yb);
+            if f16 {
+                k.narrow(&space[..width], halves_mut(y));
+            }
         }
     });
 }

@@ -39,6 +39,25 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    unsafe fn store_f16(self, p: *mut u16) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            for (i, v) in self.0.into_iter().enumerate() {
+                let halves = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v);
+                _mm_storeu_si128(p.add(8 * i).cast(), halves);
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const u8, offset: u8) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            let bytes = _mm_sub_epi8(_mm_loadu_si128(p.cast()), _mm_set1_epi8(offset as i8));
+            let high = _mm_unpackhi_epi64(bytes, bytes);
+            [bytes, high].map(|half| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(half)))
+        })
+    }
+    #[inline(always)]
     unsafe fn load_i32(p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         Self(unsafe { [0, 8].map(|i| _mm256_cvtepi32_ps(_mm256_loadu_si256(p.add(i).cast()))) })

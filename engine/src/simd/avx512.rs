@@ -32,6 +32,22 @@ impl Simd for Avx512 {
         Self(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(p.cast())) })
     }
     #[inline(always)]
+    unsafe fn store_f16(self, p: *mut u16) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let halves = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0);
+            _mm256_storeu_si256(p.cast(), halves);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const u8, offset: u8) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            let bytes = _mm_sub_epi8(_mm_loadu_si128(p.cast()), _mm_set1_epi8(offset as i8));
+            _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes))
+        })
+    }
+    #[inline(always)]
     unsafe fn load_i32(p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         Self(unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(p.cast())) })

@@ -33,6 +33,10 @@ pub(crate) trait Simd: Copy {
     unsafe fn load(p: *const f32) -> Self;
     /// Sixteen binary16 values, widened.
     unsafe fn load_f16(p: *const u16) -> Self;
+    /// Writes sixteen lanes as binary16, rounded to nearest, ties to even.
+    unsafe fn store_f16(self, p: *mut u16);
+    /// Sixteen signed bytes, each stored plus `offset` modulo 256.
+    unsafe fn load_i8(p: *const u8, offset: u8) -> Self;
     /// Sixteen 32-bit integers, converted (to nearest, ties to even).
     unsafe fn load_i32(p: *const i32) -> Self;
     /// Sixteen 32-bit integers less `base` (which may not overflow), converted.

@@ -85,6 +85,29 @@ impl Simd for Neon {
         Self(unsafe { [widen(p), widen(p.add(4)), widen(p.add(8)), widen(p.add(12))] })
     }
     #[inline(always)]
+    unsafe fn store_f16(self, p: *mut u16) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            for (i, v) in self.0.into_iter().enumerate() {
+                vst1_u16(p.add(4 * i), vreinterpret_u16_f16(vcvt_f16_f32(v)));
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const u8, offset: u8) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            let bytes = vreinterpretq_s8_u8(vsubq_u8(vld1q_u8(p), vdupq_n_u8(offset)));
+            let (low, high) = (vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes));
+            [
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(low))),
+                vcvtq_f32_s32(vmovl_high_s16(low)),
+                vcvtq_f32_s32(vmovl_s16(vget_low_s16(high))),
+                vcvtq_f32_s32(vmovl_high_s16(high)),
+            ]
+        })
+    }
+    #[inline(always)]
     unsafe fn load_i32(p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         Self(unsafe { [0, 4, 8, 12].map(|i| vcvtq_f32_s32(vld1q_s32(p.add(i)))) })

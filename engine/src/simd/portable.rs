@@ -38,6 +38,20 @@ impl Simd for Portable {
         Self(bits.map(|b| half::f16::from_bits(b).to_f32()))
     }
     #[inline(always)]
+    unsafe fn store_f16(self, p: *mut u16) {
+        // SAFETY: the caller vouches for room for sixteen values at `p`.
+        unsafe {
+            let halves = self.0.map(|v| half::f16::from_f32(v).to_bits());
+            p.cast::<[u16; LANES]>().write_unaligned(halves);
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_i8(p: *const u8, offset: u8) -> Self {
+        // SAFETY: the caller vouches for sixteen bytes at `p`.
+        let bytes = unsafe { p.cast::<[u8; LANES]>().read() };
+        Self(bytes.map(|b| f32::from(b.wrapping_sub(offset).cast_signed())))
+    }
+    #[inline(always)]
     unsafe fn load_i32(p: *const i32) -> Self {
         // SAFETY: the caller vouches for sixteen values at `p`.
         Self(unsafe { p.cast::<[i32; LANES]>().read_unaligned() }.map(|v| v as f32))
