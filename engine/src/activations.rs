@@ -50,7 +50,8 @@ impl Rows {
         self.shape.c.next_multiple_of(BLOCK)
     }
 
-    fn step_count(&self) -> usize {
+    /// How many steps there are, padded.
+    pub fn step_count(&self) -> usize {
         let count = match self.steps {
             Steps::PerRow => self.shape.rows(),
             Steps::PerImage => self.shape.n,

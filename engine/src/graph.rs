@@ -181,11 +181,13 @@ pub(crate) enum Op {
     View,
 }
 
-/// What happens to a product's input before it is rounded: the scales and shifts of a group norm,
-/// which are the second input, then perhaps SiLU.
+/// What a product does to its input first, a few lines at a time.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Prologue {
-    pub silu: bool,
+pub(crate) enum Prologue {
+    /// Scales and shifts it by a group norm's scales, which are the second input, then perhaps SiLU.
+    Normalise { silu: bool },
+    /// Rounds each row, if it is not int8 yet.
+    Round,
 }
 
 /// What happens to a matrix product's accumulators before they are stored, in this order.

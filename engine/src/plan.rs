@@ -2,10 +2,10 @@
 
 use std::collections::HashMap;
 
-use crate::activations::Format;
+use crate::activations::{Format, Rows, Steps};
 use crate::arena::{self, Span};
 use crate::fuse::{self, Fused, Operand};
-use crate::graph::{Epilogue, Graph, GraphError, Op, Rate, Value};
+use crate::graph::{Graph, GraphError, Op, Prologue, Rate, Value};
 use crate::lower;
 use crate::ops;
 use crate::profile::StepInfo;
@@ -138,15 +138,22 @@ fn last_uses(graph: &Graph, steps: &[Fused]) -> HashMap<Value, usize> {
 /// Life spans on the way to offsets.
 struct Layout {
     spans: Vec<Span>,
-    /// Index into `spans` of every computed value.
-    index: HashMap<Value, usize>,
+    /// Where every computed value lies.
+    places: HashMap<Value, Place>,
     /// Index into `spans` of every step's scratch memory.
     scratch: Vec<usize>,
 }
 
+/// An offset in a span.
+#[derive(Clone, Copy)]
+struct Place {
+    span: usize,
+    offset: usize,
+}
+
 impl Layout {
     fn of(graph: &Graph, steps: &[Fused]) -> Self {
-        let mut layout = Self { spans: Vec::new(), index: HashMap::new(), scratch: Vec::new() };
+        let mut layout = Self { spans: Vec::new(), places: HashMap::new(), scratch: Vec::new() };
         let first_run = steps.partition_point(|s| s.rate == Rate::Setup);
         let last = last_uses(graph, steps);
         for (at, step) in steps.iter().enumerate() {
@@ -156,11 +163,11 @@ impl Layout {
                 Op::Input { rate: Rate::Run } => first_run,
                 _ => at,
             };
-            let span = layout.in_place(step, at, &last).unwrap_or_else(|| {
+            let place = layout.in_place(step, at, &last).unwrap_or_else(|| {
                 layout.spans.push(Span { len: step.format.len(step.shape), first, last: at });
-                layout.spans.len() - 1
+                Place { span: layout.spans.len() - 1, offset: 0 }
             });
-            layout.index.insert(step.value, span);
+            layout.places.insert(step.value, place);
             layout.scratch.push(layout.spans.len());
             layout.spans.push(Span { len: ops::scratch(step), first: at, last: at });
             for input in &step.inputs {
@@ -175,31 +182,42 @@ impl Layout {
         layout
     }
 
-    /// The span of the summand whose place the step's sum can take: one that no one reads later.
-    fn in_place(&self, step: &Fused, at: usize, last: &HashMap<Value, usize>) -> Option<usize> {
-        let Op::Conv { filter, epilogue: Epilogue { residual: true, .. }, .. } = &step.op else {
+    /// The place of an input that the step's output can take, since no one reads it later.
+    fn in_place(&self, step: &Fused, at: usize, last: &HashMap<Value, usize>) -> Option<Place> {
+        let Op::Conv { filter, prologue, epilogue, .. } = &step.op else { return None };
+        let dies = |o: &Operand| filter.is_integer() && last[&o.value] == at;
+        if epilogue.residual {
+            let (summand, others) = step.inputs.split_last()?;
+            let alone = others.iter().all(|o| o.value != summand.value);
+            let alike = summand.format == step.format && summand.shape.len() == step.shape.len();
+            return (alone && alike && dies(summand)).then(|| self.places[&summand.value]);
+        }
+        let x = step.inputs.first()?;
+        let (Format::Int8(steps @ Steps::PerRow), Some(Prologue::Round)) = (x.format, prologue)
+        else {
             return None;
         };
-        let (summand, others) = step.inputs.split_last()?;
-        let alone = others.iter().all(|o| o.value != summand.value);
-        let alike = summand.format == step.format && summand.shape.len() == step.shape.len();
-        let dies = last[&summand.value] == at;
-        (filter.is_integer() && alone && alike && dies).then(|| self.index[&summand.value])
+        // Rows of as many bytes, which the product copies band by band before it writes there.
+        let rows = Rows { shape: x.shape, steps };
+        let alike =
+            step.format.len(step.shape) * size_of::<f32>() == x.shape.rows() * rows.stride();
+        let Place { span, offset } = self.places[&x.value];
+        (alike && dies(x)).then(|| Place { span, offset: offset + rows.step_count() })
     }
 
     fn born(&self, operand: &Operand) -> usize {
-        self.spans[self.index[&operand.value]].first
+        self.spans[self.places[&operand.value].span].first
     }
 
     fn keep(&mut self, value: Value, until: usize) {
-        let span = &mut self.spans[self.index[&value]];
+        let span = &mut self.spans[self.places[&value].span];
         span.last = span.last.max(until);
     }
 
     fn into_plan(self, graph: &Graph, steps: Vec<Fused>) -> Plan {
         let (offsets, arena) = arena::place(&self.spans);
         let slot = |o: &Operand| Slot {
-            offset: offsets[self.index[&o.value]],
+            offset: offsets[self.places[&o.value].span] + self.places[&o.value].offset,
             shape: o.shape,
             format: o.format,
         };

@@ -178,14 +178,12 @@ impl Session {
 /// that an input may lie where the output does.
 unsafe fn operands<'a>(arena: *mut f32, step: &Step) -> ops::Operands<'a> {
     // SAFETY: the caller's contract.
-    let slice = |slot: &Slot| unsafe {
-        std::slice::from_raw_parts(arena.add(slot.offset).cast_const(), slot.len())
+    let slice = |slot: &Slot, len: usize| unsafe {
+        std::slice::from_raw_parts(arena.add(slot.offset).cast_const(), len)
     };
     let mut inputs = [ops::Operand::EMPTY; ops::MAX_INPUTS];
     for (operand, slot) in inputs.iter_mut().zip(&step.inputs) {
-        // A sum in the place of its last summand: the output is what it is read from.
-        let in_place = slot.offset == step.out.offset;
-        let data = if in_place { &[] } else { slice(slot) };
+        let data = slice(slot, own_part(slot, &step.out));
         *operand = ops::Operand { data, shape: slot.shape, format: slot.format };
     }
     // SAFETY: the caller's contract.
@@ -202,6 +200,14 @@ unsafe fn operands<'a>(arena: *mut f32, step: &Step) -> ops::Operands<'a> {
         shape: step.out.shape,
         format: step.out.format,
         scratch,
+    }
+}
+
+/// Length of what lies before the output where that takes an input's place, else of all of the input.
+fn own_part(slot: &Slot, out: &Slot) -> usize {
+    match out.offset.checked_sub(slot.offset) {
+        Some(before) if before < slot.len() => before,
+        _ => slot.len(),
     }
 }
 

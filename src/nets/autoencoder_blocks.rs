@@ -245,8 +245,9 @@ impl ResnetBlock {
     /// `[n, h, w, c_in] -> [n, h, w, c_out]`.
     fn forward(&self, g: &mut Graph, x: Value) -> Value {
         let h = self.norm_silu_conv(g, x, &self.norm1, &self.conv1);
-        let h = self.norm_silu_conv(g, h, &self.norm2, &self.conv2);
+        // Before the second convolution, so that `x` need not wait for it.
         let x = self.nin_shortcut.as_ref().map_or(x, |f| g.conv(x, f, ConvSpec::same(1)));
+        let h = self.norm_silu_conv(g, h, &self.norm2, &self.conv2);
         g.add(h, x)
     }
 

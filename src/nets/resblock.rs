@@ -71,6 +71,8 @@ impl ResBlock {
     pub fn forward(&self, g: &mut Graph, x: Value, emb: Value) -> Value {
         let h = self.norm_silu(g, x, &self.in_norm);
         let (h, x) = self.resize_both(g, h, x);
+        // Before the second convolution, so that `x` need not wait for it.
+        let x = self.skip.as_ref().map_or(x, |skip| g.conv(x, skip, ConvSpec::same(1)));
         let e = g.linear(emb, &self.emb);
         let h = if self.style.scale_shift {
             let h = g.group_norm(h, &self.out_norm, self.style.groups, self.style.eps);
@@ -81,7 +83,6 @@ impl ResBlock {
             self.norm_silu(g, h, &self.out_norm)
         };
         let h = g.conv(h, &self.out_conv, ConvSpec::same(3));
-        let x = self.skip.as_ref().map_or(x, |skip| g.conv(x, skip, ConvSpec::same(1)));
         g.add(h, x)
     }
 

@@ -26,7 +26,12 @@ pub(crate) enum RestValues<'a> {
     /// In steps of [`F16_STEP`].
     F16(&'a [u16]),
     /// Rows of `stride` bytes, each plus `offset`; a step for every row.
-    Int8 { steps: &'a [f32], bytes: &'a [u8], stride: usize, offset: u8 },
+    Int8 {
+        steps: &'a [f32],
+        bytes: &'a [u8],
+        stride: usize,
+        offset: u8,
+    },
 }
 
 impl Rest<'_> {
@@ -159,7 +164,11 @@ pub(crate) struct ChannelMoments<'a> {
 /// # Safety
 /// As [`Simd`]; the rows are there, the moments are as long as they are wide.
 #[inline(always)]
-pub(crate) unsafe fn moments<S: Simd>(x: &Rest<'_>, rows: Range<usize>, m: &mut ChannelMoments<'_>) {
+pub(crate) unsafe fn moments<S: Simd>(
+    x: &Rest<'_>,
+    rows: Range<usize>,
+    m: &mut ChannelMoments<'_>,
+) {
     const WIDE: usize = 4;
     let mut at = 0;
     // SAFETY: the caller's contract.

@@ -10,7 +10,10 @@
 use std::ops::Range;
 
 use super::matmul::Call;
-use super::{Context, Operands, as_bytes, as_i32, as_u32, bands, bytes_as_i8, int8_rows};
+use super::{
+    Context, Operands, SharedBytes, SharedMut, as_bytes, as_i32, as_u32, bands, bytes_as_i8,
+    int8_rows, quantise,
+};
 use crate::activations::{Format, Steps};
 use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
 use crate::kernels::Kernels;
@@ -25,6 +28,9 @@ const ROWS_PER_TASK: usize = 512;
 /// Most bytes of a panel's segment: with three panels 192 KiB, as in float.
 const SEGMENT_BYTES: usize = 64 << 10;
 
+/// Output pixels per task where a task needs whole rows.
+const STAGED_ROWS: usize = 64;
+
 /// Taps of a segment.
 fn taps_per_segment(panels: &IntPanels) -> usize {
     let tap = panels.shape.blocks() * BLOCK_BYTES;
@@ -36,10 +42,12 @@ struct Scratch {
     offsets: usize,
     sums: usize,
     decoded: usize,
+    staged: usize,
 }
 
 impl Scratch {
-    fn new(panels: &IntPanels) -> Self {
+    /// `staged` values of a row wait until it is whole.
+    fn new(panels: &IntPanels, staged: usize) -> Self {
         let taps = panels.shape.taps;
         let rows = if taps_per_segment(panels) == taps { int::MAX_ROWS } else { ROWS_PER_TASK };
         Self {
@@ -50,14 +58,15 @@ impl Scratch {
                 * panels.shape.groups()
                 * int::MAX_GROUP_BYTES
                 / size_of::<f32>(),
+            staged: STAGED_ROWS * staged,
         }
     }
 }
 
-/// Room for offsets, sums and decoded weights.
-pub(super) fn thread_scratch(panels: &IntPanels) -> usize {
-    let s = Scratch::new(panels);
-    s.offsets + s.sums + s.decoded
+/// Room for offsets, sums, decoded weights and rows of `out` that wait to be rounded.
+pub(super) fn thread_scratch(panels: &IntPanels, out: Shape, format: Format) -> usize {
+    let s = Scratch::new(panels, int8_rows(out, format).map_or(0, |rows| rows.shape.c));
+    s.offsets + s.sums + s.decoded + s.staged
 }
 
 pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, o: Operands<'_>, c: &mut Context<'_>) {
@@ -67,18 +76,28 @@ pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, o: Operands<'_>, c: &mut
         Format::F16 => Place::F16(data.cast()),
         _ => Place::F32(data),
     };
-    let out = o.out.as_mut_ptr();
+    let start = o.out.as_mut_ptr();
+    let out = match int8_rows(o.shape, o.format) {
+        None => Output::Direct(SharedPlace(place(start, o.format))),
+        Some(layout) => {
+            let (steps, bytes) = layout.split_mut(o.out);
+            Output::Rounded {
+                steps: SharedMut(steps.as_mut_ptr()),
+                bytes: SharedBytes(bytes.as_mut_ptr()),
+            }
+        }
+    };
     // The planner lets a sum take the place of a summand that no one else reads.
-    let residual = if last.data.is_empty() { out } else { last.data.as_ptr().cast_mut() };
+    let residual = if last.data.is_empty() { start } else { last.data.as_ptr().cast_mut() };
     let product = Product {
         kernels: c.kernels,
         call,
         panels,
         input: Input::NONE,
         to: o.shape,
-        vector: epilogue.vector.then(|| o.inputs[usize::from(call.prologue.is_some()) + 1].data),
+        vector: epilogue.vector.then(|| o.inputs[call.vector_input()].data),
         residual: epilogue.residual.then(|| SharedPlace(place(residual, last.format))),
-        out: SharedPlace(place(out, o.format)),
+        out,
     };
     if let Some(prologue) = *call.prologue {
         let scales = o.inputs[1].data;
@@ -93,11 +112,14 @@ pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, o: Operands<'_>, c: &mut
         shape: x.shape,
         lines: x.shape.n * x.shape.h,
         stride: layout.stride(),
-        steps,
-        step_stride: 1,
-        share: if layout.steps == Steps::PerRow { 1 } else { o.shape.positions() },
+        steps: StepsOfRows {
+            values: steps,
+            apart: 1,
+            share: if layout.steps == Steps::PerRow { 1 } else { o.shape.positions() },
+            cycle: steps.len(),
+        },
     };
-    product.with_input(input).run(0..o.shape.rows(), c);
+    product.with_input(input, o.shape).run(0..o.shape.rows(), c);
 }
 
 /// int8 activations.
@@ -109,10 +131,25 @@ pub(super) struct Input<'a> {
     /// Lines of pixels in `bytes`. Line `y` of picture `n` is the one of `n * h + y` modulo this.
     pub lines: usize,
     pub stride: usize,
-    /// What one step is worth: the first for the first `share` outputs, then from one to the next.
-    pub steps: &'a [f32],
-    pub step_stride: usize,
+    pub steps: StepsOfRows<'a>,
+}
+
+/// What a step of the activations behind each output pixel is worth.
+#[derive(Clone, Copy)]
+pub(super) struct StepsOfRows<'a> {
+    pub values: &'a [f32],
+    /// Distance from one to the next.
+    pub apart: usize,
+    /// Pixels that share one.
     pub share: usize,
+    /// How many there are before they start again.
+    pub cycle: usize,
+}
+
+impl StepsOfRows<'_> {
+    fn of(&self, row: usize) -> f32 {
+        self.values[row / self.share % self.cycle * self.apart]
+    }
 }
 
 impl Input<'_> {
@@ -121,9 +158,7 @@ impl Input<'_> {
         shape: Shape::vector(0, 0),
         lines: 0,
         stride: 0,
-        steps: &[],
-        step_stride: 0,
-        share: 1,
+        steps: StepsOfRows { values: &[], apart: 0, share: 1, cycle: 1 },
     };
 
     /// Where a pixel starts.
@@ -150,6 +185,10 @@ impl Cut {
     fn new(p: &Product<'_>, rows: Range<usize>, threads: usize) -> Self {
         let (first, rows, groups) = (rows.start, rows.len(), p.groups());
         let tile = p.kernels.int.rows;
+        if p.staged() > 0 {
+            let rows_per_task = STAGED_ROWS / tile * tile;
+            return Self { first, rows, rows_per_task, groups, groups_per_task: groups };
+        }
         let rows_per_task = rows.div_ceil(threads).next_multiple_of(tile);
         let rows_per_task = rows_per_task.min(ROWS_PER_TASK / tile * tile);
         // Some tasks more than threads, so that a late thread is not waited for long.
@@ -184,6 +223,16 @@ struct Group {
     step: usize,
 }
 
+/// Some output pixels of a product.
+struct Task<'a> {
+    rows: Range<usize>,
+    /// Where they read their taps, see [`Product::locate`].
+    offsets: &'a [u32],
+    /// Where their values go, and the pixel whose values go to its start.
+    out: Place,
+    first: usize,
+}
+
 /// int8 weights in the order of the tile, and the bytes from one panel to the next.
 #[derive(Clone, Copy)]
 struct Weights {
@@ -201,7 +250,18 @@ pub(super) struct Product<'a> {
     pub to: Shape,
     vector: Option<&'a [f32]>,
     residual: Option<SharedPlace>,
-    out: SharedPlace,
+    out: Output,
+}
+
+/// Where outputs go.
+#[derive(Clone, Copy)]
+enum Output {
+    Direct(SharedPlace),
+    /// To int8 as soon as a row is whole, each with a step of its own.
+    Rounded {
+        steps: SharedMut,
+        bytes: SharedBytes,
+    },
 }
 
 /// Where tasks read summands and write their outputs, each to a part of its own.
@@ -214,11 +274,21 @@ unsafe impl Send for SharedPlace {}
 unsafe impl Sync for SharedPlace {}
 
 impl<'a> Product<'a> {
-    pub fn with_input<'b>(self, input: Input<'b>) -> Product<'b>
+    /// The product of `input`, with outputs that are seen as `to`.
+    pub fn with_input<'b>(self, input: Input<'b>, to: Shape) -> Product<'b>
     where
         'a: 'b,
     {
-        Product { input, ..self }
+        Product { input, to, ..self }
+    }
+
+    /// Where the outputs begin.
+    pub fn out_bytes(&self) -> *const u8 {
+        match self.out {
+            Output::Direct(SharedPlace(Place::F32(p))) => p.cast(),
+            Output::Direct(SharedPlace(Place::F16(p))) => p.cast(),
+            Output::Rounded { bytes, .. } => bytes.0,
+        }
     }
 
     /// Computes some output pixels on all threads.
@@ -250,21 +320,43 @@ impl<'a> Product<'a> {
 
     /// Computes the output pixels `rows` for the panels of `groups`.
     fn compute(&self, rows: Range<usize>, groups: Range<usize>, scratch: &mut [f32]) {
-        let sizes = Scratch::new(self.panels);
+        let sizes = Scratch::new(self.panels, self.staged());
         let (offsets, rest) = scratch.split_at_mut(sizes.offsets);
-        let (sums, decoded) = rest.split_at_mut(sizes.sums);
+        let (sums, rest) = rest.split_at_mut(sizes.sums);
+        let (decoded, staged) = rest.split_at_mut(sizes.decoded);
         let (offsets, sums, decoded) =
             (as_u32(offsets), as_i32(sums), bytes_as_i8(as_bytes(decoded)));
         self.locate(rows.clone(), offsets);
+        let (out, first) = match self.out {
+            Output::Direct(place) => (place.0, 0),
+            Output::Rounded { .. } => (Place::F32(staged.as_mut_ptr()), rows.start),
+        };
+        let task = Task { rows: rows.clone(), offsets, out, first };
         let (taps, each) = (self.panels.shape.taps, taps_per_segment(self.panels));
         for index in groups {
             let group = self.group(index);
             for first in (0..taps).step_by(each) {
                 let segment = first..(first + each).min(taps);
                 let weights = self.weights(group, segment.clone(), decoded);
-                self.sweep(rows.clone(), group, &segment, weights, offsets, sums);
+                self.sweep(&task, group, &segment, weights, sums);
             }
         }
+        if let Output::Rounded { steps, bytes } = self.out {
+            let stride = self.to.c.next_multiple_of(int::BLOCK);
+            for (row, x) in rows.zip(staged.chunks_exact(self.to.c)) {
+                let (step, inverse) = quantise::step(self.kernels.magnitude(x));
+                // SAFETY: inside the output; no other task has this row.
+                unsafe {
+                    *steps.pointer(row) = step;
+                    self.kernels.quantise(inverse, x, bytes.slice(row * stride, stride));
+                }
+            }
+        }
+    }
+
+    /// Values of a row that wait until all of it is there.
+    fn staged(&self) -> usize {
+        if let Output::Rounded { .. } = self.out { self.to.c } else { 0 }
     }
 
     /// Consecutive rows of a tile: the rows from `row` on, within one picture where a vector per
@@ -389,13 +481,13 @@ impl<'a> Product<'a> {
     /// All pixels of a task over one segment of one group of panels.
     fn sweep(
         &self,
-        rows: Range<usize>,
+        task: &Task<'_>,
         group: Group,
         segment: &Range<usize>,
         weights: Weights,
-        offsets: &[u32],
         sums: &mut [i32],
     ) {
+        let Task { rows, offsets, .. } = task;
         let shape = self.panels.shape;
         let (whole, last) = (segment.len() == shape.taps, segment.end == shape.taps);
         let signed = self.kernels.int.offset == 0;
@@ -423,7 +515,7 @@ impl<'a> Product<'a> {
             };
             self.tiles(&tile);
             if last {
-                self.finish(row, height, group, sums);
+                self.finish(task, row, height, group, sums);
             }
             (row, at) = (row + height, at + height * shape.taps);
         }
@@ -456,10 +548,10 @@ impl<'a> Product<'a> {
         }
     }
 
-    fn finish(&self, row: usize, height: usize, group: Group, sums: &[i32]) {
+    fn finish(&self, task: &Task<'_>, row: usize, height: usize, group: Group, sums: &[i32]) {
         let mut row_scales = [0.0; int::MAX_ROWS];
         for (i, scale) in row_scales[..height].iter_mut().enumerate() {
-            *scale = self.step_of(row + i);
+            *scale = self.input.steps.of(row + i);
         }
         let epilogue = self.call.epilogue;
         let columns = group.first * LANES..((group.first + group.count) * LANES).min(self.to.c);
@@ -476,17 +568,12 @@ impl<'a> Product<'a> {
             pointwise: epilogue.pointwise,
             gate: epilogue.gated.then_some(group.step * LANES),
             residual: self.residual.map(|r| r.0.offset(at)),
-            out: self.out.0.offset(at),
+            out: task.out.offset(at - task.first * self.to.c),
             stride: self.to.c,
             width,
         };
         // SAFETY: the slices hold whole panels, the places the tile's rows and columns; no other task
         // has these.
         unsafe { self.kernels.int_finish(&finish) }
-    }
-
-    /// What a step of the activations behind output pixel `row` is worth.
-    fn step_of(&self, row: usize) -> f32 {
-        self.input.steps[row / self.input.share * self.input.step_stride]
     }
 }

@@ -10,6 +10,8 @@
 
 use std::ops::Range;
 
+use super::bands::Bands;
+use super::norm::Scales;
 use super::{Context, Operands, SharedMut};
 use crate::graph::{ConvSpec, Epilogue, Prologue};
 use crate::kernels::Kernels;
@@ -49,31 +51,54 @@ pub(super) struct Call<'a> {
     pub epilogue: &'a Epilogue,
 }
 
+impl Call<'_> {
+    /// Which input is the vector, if there is one.
+    pub fn vector_input(&self) -> usize {
+        match self.prologue {
+            Some(Prologue::Normalise { .. }) => 2,
+            _ => 1,
+        }
+    }
+}
+
 pub(super) fn conv(call: &Call<'_>, o: Operands<'_>, c: &mut Context<'_>) {
-    let &Call { filter, spec, epilogue, .. } = call;
-    let residual = epilogue.residual.then(|| o.inputs[o.count - 1].data);
+    let &Call { filter, spec, prologue, epilogue } = call;
+    let (x, residual) = (o.inputs[0], epilogue.residual.then(|| o.inputs[o.count - 1].data));
     let product = Product {
         kernels: c.kernels,
         filter,
         spec,
         epilogue,
-        x: o.inputs[0].data,
-        from: o.inputs[0].shape,
+        x: x.data,
+        from: x.shape,
+        lines: x.shape.n * x.shape.h,
         to: o.shape,
-        vector: epilogue.vector.then(|| o.inputs[1].data),
+        vector: epilogue.vector.then(|| o.inputs[call.vector_input()].data),
         residual,
         out: SharedMut(o.out.as_mut_ptr()),
     };
-    let cut = Cut::new(&product, c.pool.threads());
-    let scratch = c.scratch;
-    c.pool.run(cut.tasks(), &|worker, task| {
-        let (rows, panels) = cut.task(task);
-        product.compute(rows, panels, &mut scratch_of(scratch, worker));
+    let Some(Prologue::Normalise { silu }) = *prologue else {
+        return product.run(0..o.shape.rows(), c);
+    };
+    let bands = Bands::new(filter, *spec, [x.shape, o.shape], size_of::<f32>());
+    let scales = o.inputs[1].data;
+    bands.each(filter, *spec, |n, lines, out| {
+        let affine = Scales::of(scales, x.shape.c, n).affine(silu);
+        bands.normalise(
+            x,
+            &affine,
+            n * bands.from.h + lines.start..n * bands.from.h + lines.end,
+            o.scratch,
+            c,
+        );
+        let (from, to, lines) = (bands.from, bands.to, bands.ring);
+        Product { x: o.scratch, from, to, lines, ..product }.run(out, c);
     });
 }
 
 /// How the output is cut into tasks.
 struct Cut {
+    first: usize,
     rows: usize,
     rows_per_task: usize,
     panels: usize,
@@ -81,14 +106,14 @@ struct Cut {
 }
 
 impl Cut {
-    fn new(p: &Product<'_>, threads: usize) -> Self {
-        let (rows, panels) = (p.to.rows(), p.filter.outputs().div_ceil(LANES));
+    fn new(p: &Product<'_>, rows: Range<usize>, threads: usize) -> Self {
+        let (first, rows, panels) = (rows.start, rows.len(), p.filter.outputs().div_ceil(LANES));
         let rows_per_task = rows.div_ceil(threads).next_multiple_of(MAX_ROWS).min(ROWS_PER_TASK);
         let row_tasks = rows.div_ceil(rows_per_task);
         // Some tasks more than threads, so that a late thread is not waited for long.
         let panel_tasks = (4 * threads).div_ceil(row_tasks);
         let panels_per_task = panels.div_ceil(panel_tasks).next_multiple_of(p.kernels.tile_panels);
-        Self { rows, rows_per_task, panels, panels_per_task }
+        Self { first, rows, rows_per_task, panels, panels_per_task }
     }
 
     fn tasks(&self) -> usize {
@@ -101,7 +126,7 @@ impl Cut {
         let row = task % row_tasks * self.rows_per_task;
         let panel = task / row_tasks * self.panels_per_task;
         (
-            row..(row + self.rows_per_task).min(self.rows),
+            self.first + row..self.first + (row + self.rows_per_task).min(self.rows),
             panel..(panel + self.panels_per_task).min(self.panels),
         )
     }
@@ -135,13 +160,16 @@ struct Block<'a> {
 }
 
 /// One convolution and all it touches.
+#[derive(Clone, Copy)]
 struct Product<'a> {
     kernels: &'static Kernels,
     filter: &'a Filter,
     spec: &'a ConvSpec,
     epilogue: &'a Epilogue,
+    /// Line `y` of picture `n` is the one of `n * h + y` modulo `lines`.
     x: &'a [f32],
     from: Shape,
+    lines: usize,
     to: Shape,
     vector: Option<&'a [f32]>,
     residual: Option<&'a [f32]>,
@@ -149,6 +177,16 @@ struct Product<'a> {
 }
 
 impl Product<'_> {
+    /// Computes some output pixels on all threads.
+    fn run(&self, rows: Range<usize>, c: &mut Context<'_>) {
+        let cut = Cut::new(self, rows, c.pool.threads());
+        let scratch = c.scratch;
+        c.pool.run(cut.tasks(), &|worker, task| {
+            let (rows, panels) = cut.task(task);
+            self.compute(rows, panels, &mut scratch_of(scratch, worker));
+        });
+    }
+
     /// Computes the output pixels `rows` for the outputs of `panels`.
     fn compute(&self, rows: Range<usize>, panels: Range<usize>, scratch: &mut [f32]) {
         let (zeros, decoded) = scratch.split_at_mut(self.filter.channels());
@@ -254,7 +292,7 @@ impl Product<'_> {
         let y = y.checked_sub(self.spec.padding.top)? >> shift;
         let x = x.checked_sub(self.spec.padding.left)? >> shift;
         let inside = y < self.from.h && x < self.from.w;
-        inside.then(|| ((n * self.from.h + y) * self.from.w + x) * self.from.c)
+        inside.then(|| ((n * self.from.h + y) % self.lines * self.from.w + x) * self.from.c)
     }
 
     fn finish(&self, row: usize, panels: &Range<usize>) {

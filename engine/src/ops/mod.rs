@@ -152,7 +152,7 @@ pub(crate) fn scratch(step: &Fused) -> usize {
 pub(crate) fn thread_scratch(step: &Fused) -> usize {
     match &step.op {
         Op::Conv { filter, .. } => match &filter.panels {
-            Panels::Int(panels) => int_matmul::thread_scratch(panels),
+            Panels::Int(panels) => int_matmul::thread_scratch(panels, step.shape, step.format),
             Panels::F32(_) | Panels::F16(_) => matmul::thread_scratch(filter),
         },
         Op::LayerNorm { .. } | Op::GroupNorm { .. } => norm::thread_scratch(step.shape),

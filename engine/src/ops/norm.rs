@@ -5,7 +5,9 @@
 //! in order of positions. Chunks and the channels of a group are combined in order, in f64, by the
 //! parallel rule for variances (Chan, Golub and LeVeque).
 
-use super::{Context, Operand, Operands, SharedMut, for_chunks, int8_rows, quantise, rows_per_task};
+use super::{
+    Context, Operand, Operands, SharedMut, for_chunks, int8_rows, quantise, rows_per_task,
+};
 use crate::graph::Pointwise;
 use crate::kernels::Kernels;
 use crate::kernels::rest::ChannelMoments;

@@ -35,7 +35,8 @@ impl Simd for Avx512 {
     unsafe fn store_f16(self, p: *mut u16) {
         // SAFETY: the trait's contract.
         unsafe {
-            let halves = _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0);
+            let halves =
+                _mm512_cvtps_ph::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0);
             _mm256_storeu_si256(p.cast(), halves);
         }
     }
