@@ -1,19 +1,14 @@
-//! Products that make their own int8 input, in bands: a few lines at a time are normalised and
-//! rounded into a ring that stays in the second-level cache, so that the input's int8 form never
-//! exists as a whole.
+//! How a product is cut into bands that make their own input: a few lines at a time pass through the
+//! prologue into a ring that stays in the second-level cache, and what it makes never exists as a
+//! whole.
 //!
-//! Behind a group norm, whose scales are known by then, a band is some lines of a picture. Matrix
-//! products that round their rows have bands of rows.
+//! Behind a group norm, whose scales are known by then, a band is some lines of a picture. Where a
+//! pixel sees no other, every pixel is a line.
 
 use std::ops::Range;
 
-use super::int_matmul::{Input, Product, StepsOfRows};
-use super::norm::Scales;
-use super::quantise::{self, inverse};
-use super::{Context, Operand, SharedBytes, SharedMut, as_bytes, matmul};
-use crate::activations::{Format, Rows, Steps};
-use crate::graph::{ConvSpec, Prologue};
-use crate::kernels::int::BLOCK;
+use super::{Context, Operand, SharedMut};
+use crate::graph::ConvSpec;
 use crate::kernels::rows::ScaleShift;
 use crate::session::scratch_of;
 use crate::tensor::Shape;
@@ -21,90 +16,99 @@ use crate::weights::Filter;
 
 /// Most bytes of a ring, where a kernel's height allows it.
 const RING_BYTES: usize = 2 << 20;
-/// Pixels per task of the prologue.
-const PIXELS: usize = 64;
+/// Pixels per task of a prologue.
+pub(super) const PIXELS: usize = 64;
 
-/// How a product is cut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The bands of one product.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Bands {
-    /// Input and output. Where a pixel sees no other, every pixel is a line.
+    /// Input and output as the bands see them.
     pub from: Shape,
     pub to: Shape,
-    /// Output lines of a band.
-    pub height: usize,
-    /// Input lines in the ring.
+    /// Lines of the input in the ring: line `y` of picture `n` is its `n * h + y`th modulo this.
     pub ring: usize,
+    /// Output lines of a band.
+    height: usize,
+    /// Lines of the kernel.
+    kernel: usize,
+    spec: ConvSpec,
 }
 
 impl Bands {
-    /// For activations of `size` bytes.
+    /// The bands of a product `from -> to`, for a ring of values of `size` bytes.
     pub fn new(filter: &Filter, spec: ConvSpec, [from, to]: [Shape; 2], size: usize) -> Self {
         let pointwise = filter.kernel() == (1, 1) && spec == ConvSpec::same(1);
         let [from, to] = [from, to].map(|s| if pointwise { column(s) } else { s });
-        let fits = (RING_BYTES / (from.w * from.c * size)).max(1);
-        let most = match span(filter, spec, to.h).min(from.h) <= fits {
-            true => to.h,
-            false => lines_of(filter, spec, fits).clamp(1, to.h),
-        };
-        // Bands of about one height, so that the last does not leave threads idle.
-        let height = to.h.div_ceil(to.h.div_ceil(most));
-        Self { from, to, height, ring: span(filter, spec, height).min(from.h) }
+        let whole = Self { from, to, ring: from.h, height: to.h, kernel: filter.kernel().0, spec };
+        whole.within((RING_BYTES / (from.w * from.c * size)).max(1))
     }
-}
 
-/// All pixels below one another.
-fn column(s: Shape) -> Shape {
-    Shape::image(s.n, s.positions(), 1, s.c)
-}
+    /// The same with at most `lines` in the ring, if one line of output needs no more.
+    fn within(self, lines: usize) -> Self {
+        if self.span(self.to.h) <= lines {
+            return Self { ring: self.span(self.to.h), ..self };
+        }
+        let most = self.height_behind(lines).clamp(1, self.to.h);
+        // Bands of about one height, so that the last does not leave threads idle.
+        let height = self.to.h.div_ceil(self.to.h.div_ceil(most));
+        Self { height, ring: self.span(height), ..self }
+    }
 
-/// Lines of input behind `height` lines of output.
-fn span(filter: &Filter, spec: ConvSpec, height: usize) -> usize {
-    let lines = (height - 1) * spec.stride + filter.kernel().0;
-    // A pair of lines of a doubled picture is one, and a span may begin and end within a pair.
-    if spec.upsample { lines / 2 + 1 } else { lines }
-}
+    /// Most lines of input behind `height` lines of output.
+    fn span(&self, height: usize) -> usize {
+        let lines = (height - 1) * self.spec.stride + self.kernel;
+        // A pair of lines of a doubled picture is one, and a span may begin and end within a pair.
+        let lines = if self.spec.upsample { lines / 2 + 1 } else { lines };
+        lines.min(self.from.h)
+    }
 
-/// Most lines of output that have at most `span` lines of input behind them, or fewer.
-fn lines_of(filter: &Filter, spec: ConvSpec, span: usize) -> usize {
-    let span = if spec.upsample { 2 * (span - 1) } else { span };
-    span.saturating_sub(filter.kernel().0) / spec.stride + 1
-}
+    /// A number of output lines that have at most `lines` of input behind them.
+    fn height_behind(&self, lines: usize) -> usize {
+        let lines = if self.spec.upsample { 2 * (lines - 1) } else { lines };
+        lines.saturating_sub(self.kernel) / self.spec.stride + 1
+    }
 
-impl Bands {
-    /// Calls `f(picture, input lines that are new, output pixels)` for all bands in order.
-    pub fn each(
-        &self,
-        filter: &Filter,
-        spec: ConvSpec,
-        mut f: impl FnMut(usize, Range<usize>, Range<usize>),
-    ) {
+    /// The input lines behind some output lines.
+    fn behind(&self, out: Range<usize>) -> Range<usize> {
+        let shift = usize::from(self.spec.upsample);
+        let line = |padded: usize| padded.saturating_sub(self.spec.padding.top) >> shift;
+        let last = line((out.end - 1) * self.spec.stride + self.kernel - 1);
+        line(out.start * self.spec.stride)..(last + 1).min(self.from.h)
+    }
+
+    /// Calls `f(picture, input pixels that are new, output pixels)` for all bands in order.
+    pub fn each(&self, mut f: impl FnMut(usize, Range<usize>, Range<usize>)) {
+        let pixels = |s: Shape, n: usize, lines: Range<usize>| {
+            (n * s.h + lines.start) * s.w..(n * s.h + lines.end) * s.w
+        };
         for n in 0..self.from.n {
             let mut ready = 0;
             for first in (0..self.to.h).step_by(self.height) {
-                let end = (first + self.height).min(self.to.h);
-                let lines = behind(filter, spec, first..end, self.from.h);
-                let pixel = |line: usize| (n * self.to.h + line) * self.to.w;
-                f(n, ready.max(lines.start)..lines.end, pixel(first)..pixel(end));
-                ready = lines.end;
+                let out = first..(first + self.height).min(self.to.h);
+                let behind = self.behind(out.clone());
+                let new = ready.max(behind.start)..behind.end;
+                f(n, pixels(self.from, n, new), pixels(self.to, n, out));
+                ready = behind.end;
             }
         }
     }
-}
 
-impl Bands {
-    /// Normalises lines of `x`, all pictures below one another, into a ring of f32.
+    /// Pixels in the ring.
+    pub fn ring_pixels(&self) -> usize {
+        self.ring * self.from.w
+    }
+
+    /// Normalises pixels of `x` into a ring of f32.
     pub fn normalise(
         &self,
         x: Operand<'_>,
         affine: &ScaleShift<'_>,
-        lines: Range<usize>,
+        pixels: Range<usize>,
         ring: &mut [f32],
         c: &mut Context<'_>,
     ) {
         let (k, scratch, width) = (c.kernels, c.scratch, self.from.c);
-        let (pixels, size) =
-            (lines.start * self.from.w..lines.end * self.from.w, self.ring * self.from.w);
-        let x = Operand { shape: self.from, ..x };
+        let (x, size) = (Operand { shape: self.from, ..x }, self.ring_pixels());
         let ring = SharedMut(ring.as_mut_ptr());
         c.pool.run(pixels.len().div_ceil(PIXELS), &|worker, task| {
             let mut space = scratch_of(scratch, worker);
@@ -119,154 +123,62 @@ impl Bands {
     }
 }
 
-/// The input lines behind some output lines, of `height` in all.
-fn behind(filter: &Filter, spec: ConvSpec, out: Range<usize>, height: usize) -> Range<usize> {
-    let shift = usize::from(spec.upsample);
-    let line = |padded: usize| padded.saturating_sub(spec.padding.top) >> shift;
-    let last = line((out.end - 1) * spec.stride + filter.kernel().0 - 1);
-    line(out.start * spec.stride)..(last + 1).min(height)
+/// All pixels below one another.
+fn column(s: Shape) -> Shape {
+    Shape::image(s.n, s.positions(), 1, s.c)
 }
 
-/// The steps of the ring's pixels and the ring, in f32.
-pub(super) fn scratch(filter: &Filter, spec: ConvSpec, from: Shape, to: Shape) -> usize {
-    if !filter.is_integer() {
-        let bands = Bands::new(filter, spec, [from, to], size_of::<f32>());
-        return bands.ring * bands.from.w * from.c;
-    }
-    let bands = Bands::new(filter, spec, [from, to], 1);
-    let pixels = bands.ring * bands.from.w;
-    pixels.next_multiple_of(BLOCK) + (pixels + 1) * stride(from) / size_of::<f32>()
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::Padding;
+    use proptest::prelude::*;
 
-/// Bytes of a pixel.
-fn stride(shape: Shape) -> usize {
-    shape.c.next_multiple_of(BLOCK)
-}
-
-/// What a product in bands works on.
-pub(super) struct Call<'a> {
-    /// Without its input.
-    pub product: Product<'a>,
-    pub x: Operand<'a>,
-    pub prologue: Prologue,
-    /// The [`Scales`] of all pictures, where the prologue is a norm.
-    pub scales: &'a [f32],
-}
-
-/// Computes all bands of an integer product, in a ring of as many f32 as [`scratch`] says.
-pub(super) fn conv(call: &Call<'_>, space: &mut [f32], c: &mut Context<'_>) {
-    let &matmul::Call { filter, spec, .. } = call.product.call;
-    let bands = Bands::new(filter, *spec, [call.x.shape, call.product.to], 1);
-    let pixels = bands.ring * bands.from.w;
-    let (steps, bytes) = space.split_at_mut(pixels.next_multiple_of(BLOCK));
-    let mut ring = Ring { steps, bytes: as_bytes(bytes), pixels, stride: stride(bands.from) };
-    ring.bytes[pixels * ring.stride..].fill(c.kernels.int.offset);
-    bands.each(filter, *spec, |n, lines, out| {
-        let first = n * bands.from.h;
-        let pixels = (first + lines.start) * bands.from.w..(first + lines.end) * bands.from.w;
-        match call.prologue {
-            Prologue::Normalise { silu } => {
-                let scales = Scales::of(call.scales, bands.from.c, n);
-                ring.normalise(call.x, &scales, silu, pixels, c);
-            }
-            Prologue::Round => ring.round(call.x, call.product.out_bytes(), pixels, c),
-        }
-        call.product.with_input(ring.input(call, &bands), bands.to).run(out, c);
-    });
-}
-
-/// Lines of int8 activations, of which the last few written are there.
-struct Ring<'a> {
-    steps: &'a mut [f32],
-    bytes: &'a mut [u8],
-    pixels: usize,
-    stride: usize,
-}
-
-impl Ring<'_> {
-    fn normalise(
-        &mut self,
-        x: Operand<'_>,
-        scales: &Scales<'_>,
-        silu: bool,
-        pixels: Range<usize>,
-        c: &mut Context<'_>,
-    ) {
-        let (k, rest) = (c.kernels, x.rest(c.kernels));
-        let (affine, inverse) = (scales.affine(silu), inverse(scales.step));
-        self.fill(pixels, c, |row, y, _, _| k.normalise(&rest, row, &affine, inverse, y));
-    }
-
-    /// Rounds pixels of `x`, whose bytes may lie where `out` does.
-    fn round(&mut self, x: Operand<'_>, out: *const u8, pixels: Range<usize>, c: &mut Context<'_>) {
-        let k = c.kernels;
-        if let Format::Int8(Steps::PerRow) = x.format {
-            return self.copy(x, out, pixels, c);
-        }
-        self.fill(pixels, c, |row, y, step, space| {
-            let x = x.row(k, row, space);
-            let inverse;
-            (*step, inverse) = quantise::step(k.magnitude(x));
-            k.quantise(inverse, x, y);
-        });
-    }
-
-    /// Copies pixels that are int8 already.
-    fn copy(&mut self, x: Operand<'_>, out: *const u8, pixels: Range<usize>, c: &mut Context<'_>) {
-        let rows = Rows { shape: x.shape, steps: Steps::PerRow };
-        let (steps, bytes) = x.data.split_at(rows.step_count());
-        // An output that takes the place of the bytes begins where they do.
-        let bytes =
-            SharedBytes(if bytes.is_empty() { out } else { bytes.as_ptr().cast() }.cast_mut());
-        self.fill(pixels, c, |row, y, step, _| {
-            *step = steps[row];
-            // SAFETY: the buffer has the row, and products write over it only when its band is done.
-            y.copy_from_slice(unsafe { bytes.slice(row * y.len(), y.len()) });
-        });
-    }
-
-    /// Calls `f(pixel, its bytes, its step, scratch)` for some pixels, on all threads.
-    fn fill(
-        &mut self,
-        pixels: Range<usize>,
-        c: &mut Context<'_>,
-        f: impl Fn(usize, &mut [u8], &mut f32, &mut [f32]) + Sync,
-    ) {
-        let (bytes, steps) =
-            (SharedBytes(self.bytes.as_mut_ptr()), SharedMut(self.steps.as_mut_ptr()));
-        let (ring, stride, scratch) = (self.pixels, self.stride, c.scratch);
-        c.pool.run(pixels.len().div_ceil(PIXELS), &|worker, task| {
-            let mut space = scratch_of(scratch, worker);
-            let first = pixels.start + task * PIXELS;
-            for pixel in first..(first + PIXELS).min(pixels.end) {
-                let at = pixel % ring;
-                // SAFETY: inside the ring; no more pixels are filled at a time than it has, so that no
-                // other task has this one.
-                let (y, step) = unsafe { (bytes.slice(at * stride, stride), steps.slice(at, 1)) };
-                f(pixel, y, &mut step[0], &mut space);
-            }
-        });
-    }
-
-    /// The ring as what the product reads.
-    fn input<'b>(&'b self, call: &Call<'b>, bands: &Bands) -> Input<'b> {
-        let steps = match call.prologue {
-            Prologue::Round => {
-                StepsOfRows { values: self.steps, apart: 1, share: 1, cycle: self.pixels }
-            }
-            Prologue::Normalise { .. } => StepsOfRows {
-                values: &call.scales[2 * bands.from.c..],
-                apart: Scales::len(bands.from.c),
-                share: bands.to.positions(),
-                cycle: bands.to.n,
-            },
+    /// A kernel of three lines over two pictures of `h` lines.
+    fn bands(h: usize, kind: usize, lines: usize) -> Bands {
+        let spec = match kind {
+            0 => ConvSpec::same(3),
+            1 => ConvSpec::up(3),
+            2 => ConvSpec::down(Padding::same(1)),
+            _ => ConvSpec::down(Padding { top: 0, left: 0, bottom: 1, right: 1 }),
         };
-        Input {
-            bytes: self.bytes,
-            shape: bands.from,
-            lines: bands.ring,
-            stride: self.stride,
-            steps,
+        let padded = if spec.upsample { 2 * h } else { h } + spec.padding.top + spec.padding.bottom;
+        let to = Shape::image(2, (padded - 3) / spec.stride + 1, 5, 1);
+        let from = Shape::image(2, h, 3, 1);
+        let whole = Bands { from, to, ring: h, height: to.h, kernel: 3, spec };
+        whole.within(lines)
+    }
+
+    proptest! {
+        /// Plays the ring with the numbers of lines in place of lines.
+        #[test]
+        fn every_line_that_a_band_reads_is_in_the_ring(
+            h in 3_usize..40, kind in 0_usize..4, lines in 1_usize..12
+        ) {
+            let b = bands(h, kind, lines);
+            let least = b.span(1);
+            prop_assert!(b.ring <= lines.max(least), "{} lines of {}", b.ring, lines);
+            let mut ring = vec![usize::MAX; b.ring];
+            let mut next = 0;
+            b.each(|n, new, out| {
+                for line in new.start / b.from.w..new.end / b.from.w {
+                    ring[line % b.ring] = line;
+                }
+                assert_eq!(out.start, next);
+                next = out.end;
+                for y in out.start / b.to.w % b.to.h..(out.end / b.to.w - 1) % b.to.h + 1 {
+                    for tap in 0..3 {
+                        let padded = y * b.spec.stride + tap;
+                        let shift = usize::from(b.spec.upsample);
+                        let Some(y) = padded.checked_sub(b.spec.padding.top) else { continue };
+                        if y >> shift < h {
+                            let line = n * h + (y >> shift);
+                            assert_eq!(ring[line % b.ring], line);
+                        }
+                    }
+                }
+            });
+            prop_assert_eq!(next, b.to.rows());
         }
     }
 }

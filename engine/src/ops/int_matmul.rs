@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::matmul::Call;
 use super::{
-    Context, Operands, SharedBytes, SharedMut, as_bytes, as_i32, as_u32, bands, bytes_as_i8,
+    Context, Operands, SharedBytes, SharedMut, as_bytes, as_i32, as_u32, bytes_as_i8, int_bands,
     int8_rows, quantise,
 };
 use crate::activations::{Format, Steps};
@@ -101,7 +101,7 @@ pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, o: Operands<'_>, c: &mut
     };
     if let Some(prologue) = *call.prologue {
         let scales = o.inputs[1].data;
-        return bands::conv(&bands::Call { product, x, prologue, scales }, o.scratch, c);
+        return int_bands::conv(&int_bands::Call { product, x, prologue, scales }, o.scratch, c);
     }
     let Some(layout) = int8_rows(x.shape, x.format) else {
         unreachable!("the plan gives integer products int8 activations");

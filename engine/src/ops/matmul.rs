@@ -82,18 +82,18 @@ pub(super) fn conv(call: &Call<'_>, o: Operands<'_>, c: &mut Context<'_>) {
     };
     let bands = Bands::new(filter, *spec, [x.shape, o.shape], size_of::<f32>());
     let scales = o.inputs[1].data;
-    bands.each(filter, *spec, |n, lines, out| {
+    bands.each(|n, pixels, out| {
         let affine = Scales::of(scales, x.shape.c, n).affine(silu);
-        bands.normalise(
-            x,
-            &affine,
-            n * bands.from.h + lines.start..n * bands.from.h + lines.end,
-            o.scratch,
-            c,
-        );
-        let (from, to, lines) = (bands.from, bands.to, bands.ring);
-        Product { x: o.scratch, from, to, lines, ..product }.run(out, c);
+        bands.normalise(x, &affine, pixels, o.scratch, c);
+        let Bands { from, to, ring, .. } = bands;
+        Product { x: o.scratch, from, to, lines: ring, ..product }.run(out, c);
     });
+}
+
+/// The ring of a convolution behind a norm.
+pub(super) fn scratch(filter: &Filter, spec: ConvSpec, shapes: [Shape; 2]) -> usize {
+    let bands = Bands::new(filter, spec, shapes, size_of::<f32>());
+    bands.ring_pixels() * bands.from.c
 }
 
 /// How the output is cut into tasks.

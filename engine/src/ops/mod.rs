@@ -4,6 +4,7 @@ mod attention;
 mod bands;
 mod code;
 mod int_attention;
+mod int_bands;
 mod int_matmul;
 mod matmul;
 mod norm;
@@ -137,7 +138,11 @@ pub(crate) fn scratch(step: &Fused) -> usize {
         Op::GroupNorm { .. } => norm::scratch(step.shape),
         Op::GroupScales { .. } => norm::statistics_scratch(step.inputs[0].shape),
         Op::Conv { filter, spec, prologue: Some(_), .. } => {
-            bands::scratch(filter, *spec, step.inputs[0].shape, step.shape)
+            let shapes = [step.inputs[0].shape, step.shape];
+            match filter.is_integer() {
+                true => int_bands::scratch(filter, *spec, shapes),
+                false => matmul::scratch(filter, *spec, shapes),
+            }
         }
         Op::Quantise => quantise::scratch(step.shape, step.format),
         Op::Attention { heads, integer: true, .. } => {

@@ -10,6 +10,15 @@ pub fn run_everywhere(
     inputs: &[&Tensor],
     build: impl Fn(&mut Graph, &[Value]) -> Value,
 ) -> Vec<f32> {
+    run_on(&[1, 2, 3, 4], inputs, build)
+}
+
+/// [`run_everywhere`] with some numbers of threads.
+pub fn run_on(
+    threads: &[usize],
+    inputs: &[&Tensor],
+    build: impl Fn(&mut Graph, &[Value]) -> Value,
+) -> Vec<f32> {
     let mut graph = Graph::new();
     let values: Vec<_> = inputs.iter().map(|t| graph.input(t.shape, Rate::Run)).collect();
     let out = build(&mut graph, &values);
@@ -17,7 +26,7 @@ pub fn run_everywhere(
     let feeds: Vec<_> = values.iter().zip(inputs).map(|(v, t)| (*v, &t.data[..])).collect();
     let mut first: Option<(Isa, usize, Vec<f32>)> = None;
     for isa in Isa::available() {
-        for threads in 1..=4 {
+        for &threads in threads {
             let mut engine = Engine::with_isa(isa, Some(threads)).unwrap();
             let mut session = Session::new(&engine, Plan::new(&graph).unwrap());
             session.setup(&mut engine, &[]);
