@@ -44,6 +44,8 @@ pub(super) struct Denoising<'a> {
     /// Tokens of a context.
     pub tokens: usize,
     pub guidance: f32,
+    /// Whether the network answers for one context after the other, in half the memory.
+    pub in_turn: bool,
     pub seed: u64,
 }
 
@@ -105,9 +107,12 @@ impl UNetStage {
         let embedded = self.network.config().guidance_width;
         let guidance = Guidance::new(if embedded.is_some() { 1.0 } else { d.guidance });
         let batch = guidance.batch();
-        let extent = UNetExtent { batch, height: d.height, width: d.width, tokens: d.tokens };
+        let asked = if d.in_turn { 1 } else { batch };
+        let extent =
+            UNetExtent { batch: asked, height: d.height, width: d.width, tokens: d.tokens };
         let mut prepared = self.prepare(extent, engine)?;
-        self.condition(d, &mut prepared, engine);
+        let contexts = &d.contexts[2 - batch..];
+        self.condition(d, &contexts[..asked], &mut prepared, engine);
 
         let shape = LatentShape { channels: self.channels(), height: d.height, width: d.width };
         let mut rng = TorchRng::new(d.seed);
@@ -121,7 +126,13 @@ impl UNetStage {
             let (first, rest) = input.split_at_mut(x.len());
             sampler.scale_input(i, &x, first);
             rest.copy_from_slice(&first[..rest.len()]);
-            self.ask(&mut prepared, sampler.timestep(i), &input, &mut answer, engine);
+            let pieces = input.chunks(asked * x.len()).zip(answer.chunks_mut(asked * x.len()));
+            for (turn, (input, answer)) in pieces.enumerate() {
+                if asked < batch {
+                    self.condition(d, &contexts[turn..=turn], &mut prepared, engine);
+                }
+                self.ask(&mut prepared, sampler.timestep(i), input, answer, engine);
+            }
             let guided = guidance.combine(&mut answer);
             sampler.step(i, guided, &mut x, &mut |noise| rng.randn_latent(shape, noise));
             let took = start.elapsed();
@@ -133,10 +144,15 @@ impl UNetStage {
         Ok(x)
     }
 
-    /// Gives the network what holds for the whole loop.
-    fn condition(&self, d: &Denoising<'_>, prepared: &mut Prepared, engine: &mut Engine) {
+    /// Gives the network what holds for all that it is asked about some contexts.
+    fn condition(
+        &self,
+        d: &Denoising<'_>,
+        contexts: &[&Context],
+        prepared: &mut Prepared,
+        engine: &mut Engine,
+    ) {
         let config = self.network.config();
-        let contexts = &d.contexts[2 - prepared.extent.batch..];
         let tokens: Vec<f32> = contexts.iter().flat_map(|c| c.tokens.iter().copied()).collect();
         let (height, width) = (d.pixels.height as f32, d.pixels.width as f32);
         let sizes = [height, width, 0.0, 0.0, height, width];

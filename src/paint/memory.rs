@@ -22,20 +22,47 @@ pub struct PartMemory {
     pub weights: usize,
     /// Bytes of its intermediates, for one guided picture.
     pub activations: usize,
+    /// Bytes of its intermediates where the halves of a guided step take turns.
+    pub activations_in_turn: usize,
     /// Which of the weights may stay in the model's file.
     pub streamable: Streamable,
 }
 
+/// How a part is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Way {
+    /// Whether the halves of a guided step take turns, so that the network is asked twice.
+    in_turn: bool,
+    /// Whether the weights of one step at a time are in memory. While a step runs, the next one's are
+    /// read ahead into the page cache, which is not the process's memory.
+    streamed: bool,
+}
+
+impl Way {
+    /// From the fastest on.
+    const ALL: [Self; 4] = [
+        Self { in_turn: false, streamed: false },
+        Self { in_turn: true, streamed: false },
+        Self { in_turn: false, streamed: true },
+        Self { in_turn: true, streamed: true },
+    ];
+}
+
 impl PartMemory {
-    /// Bytes with all weights in memory.
-    fn resident(&self) -> usize {
-        self.weights + self.activations
+    fn bytes(&self, way: Way) -> usize {
+        let Streamable { all, most } = self.streamable;
+        let weights = if way.streamed { self.weights - all + most } else { self.weights };
+        weights + if way.in_turn { self.activations_in_turn } else { self.activations }
     }
 
-    /// Bytes with the weights of one step at a time in memory. While a step runs, the next one's
-    /// are read ahead into the page cache, which is not the process's memory.
-    fn streamed(&self) -> usize {
-        self.resident() - self.streamable.all + self.streamable.most
+    /// The fastest way that takes at most `room` bytes.
+    fn within(&self, room: usize) -> Option<Way> {
+        Way::ALL.into_iter().find(|way| self.bytes(*way) <= room)
+    }
+
+    /// Bytes of the way that takes least.
+    fn least(&self) -> usize {
+        Way::ALL.into_iter().map(|way| self.bytes(way)).min().unwrap_or(0)
     }
 }
 
@@ -57,6 +84,8 @@ pub struct MemoryPlan {
     pub peak: usize,
     /// The parts whose weights are read from the file as they are needed.
     pub streamed: Vec<Component>,
+    /// Whether the halves of a guided step take turns.
+    pub in_turn: bool,
     /// Whether all parts stay loaded, or take turns.
     pub(super) keeps_all: bool,
 }
@@ -67,10 +96,11 @@ impl fmt::Display for MemoryPlan {
         write!(f, "memory: at most {} of {} MiB", mib(self.peak), mib(self.ram))?;
         let names: Vec<_> = self.streamed.iter().map(|part| part.name()).collect();
         match names.is_empty() {
-            true if self.keeps_all => f.write_str(", all parts loaded"),
-            true => f.write_str(", parts loaded in turn"),
-            false => write!(f, ", weights of {} read as needed", names.join(" and ")),
+            true if self.keeps_all => f.write_str(", all parts loaded")?,
+            true => f.write_str(", parts loaded in turn")?,
+            false => write!(f, ", weights of {} read as needed", names.join(" and "))?,
         }
+        f.write_str(if self.in_turn { ", both prompts in turn" } else { "" })
     }
 }
 
@@ -104,22 +134,24 @@ impl Memory {
     /// How to stay within `ram`, of which `base` is taken already. `Err` holds the least that
     /// would do.
     pub(super) fn within(&self, ram: usize, base: usize) -> Result<MemoryPlan, usize> {
-        let all = base + self.parts.iter().map(PartMemory::resident).sum::<usize>();
+        let whole = |part: &PartMemory| part.bytes(Way::default());
+        let all = base + self.parts.iter().map(whole).sum::<usize>();
         if self.keeps_all && all <= ram {
-            return Ok(MemoryPlan { ram, peak: all, streamed: Vec::new(), keeps_all: true });
+            let (peak, streamed) = (all, Vec::new());
+            return Ok(MemoryPlan { ram, peak, streamed, in_turn: false, keeps_all: true });
         }
-        let fits = |part: &PartMemory| base + part.resident() <= ram;
-        let need = |part: &PartMemory| match fits(part) {
-            true => base + part.resident(),
-            false => base + part.streamed(),
+        let room = ram.saturating_sub(base);
+        let ways: Option<Vec<_>> = self.parts.iter().map(|p| Some((p, p.within(room)?))).collect();
+        let Some(ways) = ways else {
+            return Err(base + self.parts.iter().map(PartMemory::least).max().unwrap_or(0));
         };
-        let peak = self.parts.iter().map(need).max().unwrap_or(base);
-        if peak > ram {
-            let least = self.parts.iter().map(|p| base + p.streamed()).max();
-            return Err(least.unwrap_or(base));
-        }
-        let streamed = self.parts.iter().filter(|p| !fits(p)).map(|p| p.part).collect();
-        Ok(MemoryPlan { ram, peak, streamed, keeps_all: false })
+        Ok(MemoryPlan {
+            ram,
+            peak: base + ways.iter().map(|(part, way)| part.bytes(*way)).max().unwrap_or(0),
+            streamed: ways.iter().filter(|(_, way)| way.streamed).map(|(p, _)| p.part).collect(),
+            in_turn: ways.iter().any(|(_, way)| way.in_turn),
+            keeps_all: false,
+        })
     }
 
     /// Bytes of weights and intermediates at the worst moment.
@@ -140,13 +172,22 @@ pub(super) fn keeps_all(files: &ModelFiles) -> Result<bool, PaintError> {
 
 fn plan_part(files: &ModelFiles, part: Component, work: Work) -> Result<PartMemory, PaintError> {
     let weights = files.weights(part)?;
-    let graph = graph(files, part, &Weights::hollow(&weights), work)?;
-    let plan = Plan::new(&graph).map_err(|e| PaintError::Graph(part.name(), e))?;
+    let plan = |work| {
+        let graph = graph(files, part, &Weights::hollow(&weights), work)?;
+        Plan::new(&graph).map_err(|e| PaintError::Graph(part.name(), e))
+    };
+    let whole = plan(work)?;
+    let activations = whole.activation_bytes(work.threads);
+    let activations_in_turn = match part {
+        Component::Unet => plan(Work { batch: 1, ..work })?.activation_bytes(work.threads),
+        _ => activations,
+    };
     Ok(PartMemory {
         part,
-        weights: plan.weight_bytes(),
-        activations: plan.activation_bytes(work.threads),
-        streamable: plan.streamable_bytes(),
+        weights: whole.weight_bytes(),
+        activations,
+        activations_in_turn,
+        streamable: whole.streamable_bytes(),
     })
 }
 

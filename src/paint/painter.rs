@@ -35,6 +35,8 @@ pub struct Painter {
     keep_all: bool,
     /// The parts whose weights are read as they are needed.
     streamed: Vec<Component>,
+    /// Whether the halves of a guided step take turns.
+    in_turn: bool,
     text: Option<TextStage>,
     unet: Option<UNetStage>,
     decoder: Option<DecoderStage>,
@@ -91,6 +93,7 @@ impl Painter {
             base: memory::base(),
             keep_all,
             streamed: Vec::new(),
+            in_turn: false,
             text: None,
             unet: None,
             decoder: None,
@@ -145,6 +148,7 @@ impl Painter {
             least,
             size: settings.size,
         })?;
+        self.in_turn = plan.in_turn;
         if (&self.streamed, self.keep_all) != (&plan.streamed, plan.keeps_all) {
             (self.text, self.unet, self.decoder) = (None, None, None);
             self.streamed.clone_from(&plan.streamed);
@@ -212,6 +216,7 @@ impl Painter {
             contexts: [&encoded.contexts[0], &encoded.contexts[1]],
             tokens: encoded.tokens,
             guidance: settings.guidance,
+            in_turn: self.in_turn,
             seed: settings.seed,
         };
         let steps = sampler.len();
