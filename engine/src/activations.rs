@@ -5,6 +5,7 @@
 //! convolution's padding reads.
 
 use crate::kernels::int::BLOCK;
+use crate::packed_keys::PackedKeys;
 use crate::tensor::Shape;
 
 /// What shares a step.
@@ -21,6 +22,10 @@ pub(crate) enum Steps {
 pub(crate) enum Format {
     F32,
     Int8(Steps),
+    /// Keys and values of attention, under the shape of either.
+    PackedKeys {
+        heads: usize,
+    },
 }
 
 impl Format {
@@ -29,6 +34,9 @@ impl Format {
         match self {
             Self::F32 => shape.len(),
             Self::Int8(steps) => Rows { shape, steps }.len(),
+            Self::PackedKeys { heads } => {
+                shape.n * heads * PackedKeys::new(heads, shape).per_head()
+            }
         }
     }
 }

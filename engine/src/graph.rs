@@ -139,8 +139,12 @@ pub(crate) enum Op {
     Attention {
         heads: usize,
         mask: Mask,
-        /// Whether the planner found that its inputs come from integer products.
-        integer: bool,
+    },
+    /// `k, v`, packed for [`Op::IntAttention`]; the planner's, no graph has it.
+    PackKeys,
+    /// `q`, packed keys and values; the planner's, no graph has it.
+    IntAttention {
+        heads: usize,
     },
     Pointwise(Pointwise),
     /// `x: [.., 2c] -> [.., c]`, first half times GELU of the second.
@@ -297,7 +301,7 @@ impl Graph {
         self.check(mask == Mask::None || sq.positions() == sk.positions(), || {
             "causal attention needs as many keys as queries".to_owned()
         });
-        self.push(Op::Attention { heads, mask, integer: false }, &[q, k, v], sq)
+        self.push(Op::Attention { heads, mask }, &[q, k, v], sq)
     }
 
     /// A pointwise function.

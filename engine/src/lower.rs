@@ -80,10 +80,14 @@ impl Lowering {
         if need(&step).is_some() {
             step.inputs[0] = self.int8(step.inputs[0], lowered);
         }
-        if let Op::Attention { mask: Mask::None, integer, .. } = &mut step.op {
+        if let Op::Attention { heads, mask: Mask::None } = step.op {
             let product =
                 |o: &Operand| lowered.iter().any(|s| s.value == o.value && need(s).is_some());
-            *integer = step.inputs.iter().all(product);
+            if step.inputs.iter().all(product) {
+                step.op = Op::IntAttention { heads };
+                let packed = self.pack(heads, step.inputs.split_off(1), lowered);
+                step.inputs.push(packed);
+            }
         }
         if let Some(format) = self.norm_format(&step) {
             step.format = format;
@@ -113,16 +117,24 @@ impl Lowering {
         let (value, format) = (Value(self.next), Format::Int8(steps));
         self.next += 1;
         self.made.insert(key, (value, format));
-        let producer = lowered.iter().find(|s| s.value == operand.value);
-        let rate = producer.map_or(Rate::Run, |s| s.rate);
-        lowered.push(Fused {
-            value,
-            op: Op::Quantise,
-            inputs: vec![operand],
-            shape: operand.shape,
-            format,
-            rate,
-        });
+        push(value, Op::Quantise, vec![operand], format, lowered);
         Operand { value, format, ..operand }
     }
+
+    /// Keys and values of attention, packed.
+    fn pack(&mut self, heads: usize, inputs: Vec<Operand>, lowered: &mut Vec<Fused>) -> Operand {
+        let (value, format) = (Value(self.next), Format::PackedKeys { heads });
+        self.next += 1;
+        let shape = inputs[0].shape;
+        push(value, Op::PackKeys, inputs, format, lowered);
+        Operand { value, format, shape }
+    }
+}
+
+/// Adds a step that computes another form of its inputs, at the rate at which all of them are known.
+fn push(value: Value, op: Op, inputs: Vec<Operand>, format: Format, lowered: &mut Vec<Fused>) {
+    let computed = |o: &Operand| lowered.iter().find(|s| s.value == o.value).map(|s| s.rate);
+    let rate = inputs.iter().map(|o| computed(o).unwrap_or(Rate::Run)).max().unwrap_or(Rate::Run);
+    let shape = inputs[0].shape;
+    lowered.push(Fused { value, op, inputs, shape, format, rate });
 }

@@ -151,7 +151,7 @@ impl StepInfo {
 fn shapes(step: &Step) -> String {
     let first = step.inputs.first().map(|x| x.shape.to_string()).unwrap_or_default();
     let keys = match step.op {
-        Op::Attention { .. } => format!(" over {}", step.inputs[1].shape),
+        Op::Attention { .. } | Op::IntAttention { .. } => format!(" over {}", step.inputs[1].shape),
         _ => String::new(),
     };
     format!("{first}{keys} -> {}", step.out.shape)
@@ -164,6 +164,8 @@ fn kind(step: &Step) -> String {
         Op::GroupNorm { .. } => "group norm",
         Op::LayerNorm { .. } => "layer norm",
         Op::Attention { .. } => "attention",
+        Op::PackKeys => "pack keys",
+        Op::IntAttention { .. } => "attention int8",
         Op::Pointwise(_) => "pointwise",
         Op::Geglu => "geglu",
         Op::Add => "add",
@@ -179,7 +181,7 @@ fn kind(step: &Step) -> String {
         Op::View => "view",
     };
     match (&step.op, step.out.format) {
-        (Op::Quantise, _) | (_, Format::F32) => name.to_owned(),
+        (Op::Quantise, _) | (_, Format::F32 | Format::PackedKeys { .. }) => name.to_owned(),
         (_, Format::Int8(_)) => format!("{name} + quantise"),
     }
 }

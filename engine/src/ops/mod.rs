@@ -6,6 +6,7 @@ mod int_attention;
 mod int_matmul;
 mod matmul;
 mod norm;
+mod pack_keys;
 mod quantise;
 mod rows;
 mod shape;
@@ -54,7 +55,7 @@ impl Operand<'_> {
 /// How int8 values of a shape lie in their buffer; `None` for f32.
 fn int8_rows(shape: Shape, format: Format) -> Option<Rows> {
     match format {
-        Format::F32 => None,
+        Format::F32 | Format::PackedKeys { .. } => None,
         Format::Int8(steps) => Some(Rows { shape, steps }),
     }
 }
@@ -88,8 +89,9 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
             norm::group_norm(&norm::Groups { norm, groups: *groups, eps: *eps, silu: *silu }, o, c);
         }
         Op::LayerNorm { norm, eps } => norm::layer_norm(norm, *eps, o, c),
-        Op::Attention { heads, integer: true, .. } => int_attention::attention(*heads, o, c),
-        Op::Attention { heads, mask, .. } => attention::attention(*heads, *mask, o, c),
+        Op::Attention { heads, mask } => attention::attention(*heads, *mask, o, c),
+        Op::PackKeys => pack_keys::pack_keys(o, c),
+        Op::IntAttention { .. } => int_attention::attention(o, c),
         Op::Pointwise(function) => rows::pointwise(*function, a, o.out, c),
         Op::Geglu => rows::geglu(a, o.out, c),
         Op::Add => rows::add(a, b, o.out, c),
@@ -109,9 +111,6 @@ pub(crate) fn scratch(step: &Fused) -> usize {
     match &step.op {
         Op::GroupNorm { .. } => norm::scratch(step.shape, step.format),
         Op::Quantise => quantise::scratch(step.shape, step.format),
-        Op::Attention { heads, integer: true, .. } => {
-            int_attention::scratch(*heads, step.inputs[1].shape)
-        }
         Op::Attention { heads, .. } => attention::scratch(*heads, step.inputs[1].shape),
         _ => 0,
     }
@@ -125,10 +124,9 @@ pub(crate) fn thread_scratch(step: &Fused) -> usize {
             Panels::F32(_) | Panels::F16(_) => matmul::thread_scratch(filter),
         },
         Op::LayerNorm { .. } | Op::GroupNorm { .. } => norm::thread_scratch(step.shape),
-        Op::Attention { heads, integer: true, .. } => {
-            int_attention::thread_scratch(*heads, step.shape)
-        }
+        Op::IntAttention { heads } => int_attention::thread_scratch(*heads, step.shape),
         Op::Attention { heads, .. } => attention::thread_scratch(*heads, step.shape),
+        Op::PackKeys => pack_keys::thread_scratch(step),
         _ => 0,
     }
 }
@@ -167,7 +165,7 @@ pub(crate) fn macs(step: &Step) -> u64 {
     let rows = step.out.shape.rows() as u64;
     match &step.op {
         Op::Conv { filter, .. } => rows * (filter.outputs() * filter.depth()) as u64,
-        Op::Attention { .. } => {
+        Op::Attention { .. } | Op::IntAttention { .. } => {
             2 * rows * (step.inputs[1].shape.positions() * step.out.shape.c) as u64
         }
         _ => 0,
