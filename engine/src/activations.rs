@@ -5,7 +5,7 @@
 //! convolution's padding reads.
 
 use crate::kernels::int::BLOCK;
-use crate::packed_keys::PackedKeys;
+use crate::packed::{PackedKeys, PackedQueries};
 use crate::tensor::Shape;
 
 /// What shares a step.
@@ -22,6 +22,10 @@ pub(crate) enum Steps {
 pub(crate) enum Format {
     F32,
     Int8(Steps),
+    /// Queries of attention.
+    PackedQueries {
+        heads: usize,
+    },
     /// Keys and values of attention, under the shape of either.
     PackedKeys {
         heads: usize,
@@ -34,6 +38,9 @@ impl Format {
         match self {
             Self::F32 => shape.len(),
             Self::Int8(steps) => Rows { shape, steps }.len(),
+            Self::PackedQueries { heads } => {
+                shape.n * heads * PackedQueries::new(heads, shape).per_head()
+            }
             Self::PackedKeys { heads } => {
                 shape.n * heads * PackedKeys::new(heads, shape).per_head()
             }

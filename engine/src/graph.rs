@@ -140,9 +140,11 @@ pub(crate) enum Op {
         heads: usize,
         mask: Mask,
     },
+    /// `q`, packed for [`Op::IntAttention`]; the planner's, no graph has it.
+    PackQueries,
     /// `k, v`, packed for [`Op::IntAttention`]; the planner's, no graph has it.
     PackKeys,
-    /// `q`, packed keys and values; the planner's, no graph has it.
+    /// Packed queries, packed keys and values; the planner's, no graph has it.
     IntAttention {
         heads: usize,
     },

@@ -16,7 +16,7 @@ mod lower;
 mod machine;
 pub mod mapped;
 mod ops;
-mod packed_keys;
+mod packed;
 mod plan;
 mod pool;
 mod profile;

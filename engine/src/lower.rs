@@ -85,8 +85,11 @@ impl Lowering {
                 |o: &Operand| lowered.iter().any(|s| s.value == o.value && need(s).is_some());
             if step.inputs.iter().all(product) {
                 step.op = Op::IntAttention { heads };
-                let packed = self.pack(heads, step.inputs.split_off(1), lowered);
-                step.inputs.push(packed);
+                let keys = step.inputs.split_off(1);
+                let queries = Format::PackedQueries { heads };
+                let queries = self.pack(Op::PackQueries, step.inputs, queries, lowered);
+                let keys = self.pack(Op::PackKeys, keys, Format::PackedKeys { heads }, lowered);
+                step.inputs = vec![queries, keys];
             }
         }
         if let Some(format) = self.norm_format(&step) {
@@ -121,12 +124,17 @@ impl Lowering {
         Operand { value, format, ..operand }
     }
 
-    /// Keys and values of attention, packed.
-    fn pack(&mut self, heads: usize, inputs: Vec<Operand>, lowered: &mut Vec<Fused>) -> Operand {
-        let (value, format) = (Value(self.next), Format::PackedKeys { heads });
+    /// Queries, or keys and values, of attention, packed.
+    fn pack(
+        &mut self,
+        op: Op,
+        inputs: Vec<Operand>,
+        format: Format,
+        lowered: &mut Vec<Fused>,
+    ) -> Operand {
+        let (value, shape) = (Value(self.next), inputs[0].shape);
         self.next += 1;
-        let shape = inputs[0].shape;
-        push(value, Op::PackKeys, inputs, format, lowered);
+        push(value, op, inputs, format, lowered);
         Operand { value, format, shape }
     }
 }

@@ -164,6 +164,7 @@ fn kind(step: &Step) -> String {
         Op::GroupNorm { .. } => "group norm",
         Op::LayerNorm { .. } => "layer norm",
         Op::Attention { .. } => "attention",
+        Op::PackQueries => "pack queries",
         Op::PackKeys => "pack keys",
         Op::IntAttention { .. } => "attention int8",
         Op::Pointwise(_) => "pointwise",
@@ -181,8 +182,11 @@ fn kind(step: &Step) -> String {
         Op::View => "view",
     };
     match (&step.op, step.out.format) {
-        (Op::Quantise, _) | (_, Format::F32 | Format::PackedKeys { .. }) => name.to_owned(),
+        (Op::Quantise, _) => name.to_owned(),
         (_, Format::Int8(_)) => format!("{name} + quantise"),
+        (_, Format::F32 | Format::PackedQueries { .. } | Format::PackedKeys { .. }) => {
+            name.to_owned()
+        }
     }
 }
 

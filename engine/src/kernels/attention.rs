@@ -79,14 +79,18 @@ pub(crate) unsafe fn weigh<S: Simd>(
     let mut sums = [0; LANES];
     // SAFETY: the caller's contract.
     unsafe {
-        let steps = S::load(q.steps.as_ptr()).mul(S::splat(s.unit));
-        let (factors, next) = rescale(q, S::load_i32(largest.as_ptr()).mul(steps));
+        let largest = S::load_i32(largest.as_ptr());
+        let bound = S::splat(FARTHEST).div(largest.copysign(S::splat(1.0)).max(S::splat(1.0)));
+        let steps = S::load(q.steps.as_ptr()).mul(S::splat(s.unit)).min(bound);
+        let (factors, next) = rescale(q, largest.mul(steps));
         next.store(q.largest.as_mut_ptr());
+        let steps = steps.mul(S::splat(ONE));
+        let bases = S::splat(0.0).sub(largest).fma(steps, S::splat(BASE)).lanes();
         let steps = steps.lanes();
         for i in 0..height {
             let row = s.scores[i * s.columns..].as_ptr();
             let to = &mut weights[i * stride..][..s.columns];
-            sums[i] = weigh_row::<S>(row, largest[i], steps[i], to);
+            sums[i] = weigh_row::<S>(row, [steps[i], bases[i]], to);
             let last = to[position(s.columns - 1, s.columns)];
             sums[i] -= s.repeated as i32 * i32::from(last);
         }
@@ -137,14 +141,13 @@ unsafe fn rescale<S: Simd>(q: &Queries, largest: S) -> (Factors, S) {
 #[inline(always)]
 unsafe fn weigh_row<S: Simd>(
     scores: *const i32,
-    largest: i32,
-    step: f32,
+    [step, base]: [f32; 2],
     weights: &mut [u8],
 ) -> i32 {
     let (columns, to) = (weights.len(), weights.as_mut_ptr());
     // SAFETY: the caller's contract.
     unsafe {
-        let row = Row::<S> { scores, largest, step: S::splat(step * ONE) };
+        let row = Row { scores, step: S::splat(step), base: S::splat(base) };
         let mut sums = S::splat(0.0);
         let mut at = 0;
         while at + GROUP <= columns {
@@ -171,6 +174,9 @@ unsafe fn weigh_row<S: Simd>(
 
 /// What the bits of an f32, read as an integer, rise by from one power of two to the next.
 const ONE: f32 = (1 << 23) as f32;
+/// Scores farther from zero than so many powers of two are drawn nearer, so that none of their
+/// weights is rounded to more than the largest there is.
+const FARTHEST: f32 = (1 << 16) as f32;
 /// The bits of 1, and `log2(127)` more.
 const BASE: f32 = (127.0 + 6.988_684_7) * ONE;
 /// `2^(m - 1) / m` for `m` from 1 to 2, minimax.
@@ -179,9 +185,9 @@ const MEND: [f32; 4] = [-0.106_452_39, 0.707_504_4, -1.377_347_5, 1.775_632_9];
 /// The scores of a query with a block of keys.
 struct Row<S> {
     scores: *const i32,
-    largest: i32,
-    /// What one step of them is worth, in bits of an f32 per power of two.
+    /// What one step of them is worth, in bits of an f32, and what a score of zero is.
     step: S,
+    base: S,
 }
 
 impl<S: Simd> Row<S> {
@@ -198,8 +204,7 @@ impl<S: Simd> Row<S> {
     unsafe fn weights(&self, at: usize) -> S {
         // SAFETY: the caller's contract.
         unsafe {
-            let below = S::load_i32_less(self.scores.add(at), self.largest);
-            let line = below.fma(self.step, S::splat(BASE)).round_bits();
+            let line = S::load_i32(self.scores.add(at)).fma(self.step, self.base).round_bits();
             let m = line.mantissa();
             let mut mend = S::splat(MEND[0]);
             for coefficient in &MEND[1..] {
@@ -210,19 +215,41 @@ impl<S: Simd> Row<S> {
     }
 }
 
-/// `values = values * keep + sums * take`, `[queries][width]` both.
+/// `y = values / sum`.
+///
+/// # Safety
+/// As [`Simd`]; values are as long as `y`, padded to whole lanes.
+#[inline(always)]
+pub(crate) unsafe fn weighted_mean<S: Simd>(values: &[f32], sum: f32, y: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let inverse = S::splat(1.0 / sum);
+        for at in (0..y.len()).step_by(LANES) {
+            let mean = S::load(values.as_ptr().add(at)).mul(inverse);
+            match y.len() - at {
+                LANES.. => mean.store(y.as_mut_ptr().add(at)),
+                part => mean.store_part(y.as_mut_ptr().add(at), part),
+            }
+        }
+    }
+}
+
+/// `values = values * keep + sums * steps * take`, `[queries][width]` and a row of steps.
 ///
 /// # Safety
 /// As [`Simd`]; rows are whole lanes, one per lane of factors at most.
 #[inline(always)]
-pub(crate) unsafe fn gather<S: Simd>(sums: &[i32], f: &Factors, values: &mut [f32], width: usize) {
+pub(crate) unsafe fn gather<S: Simd>(sums: &[i32], steps: &[f32], f: &Factors, values: &mut [f32]) {
+    let width = steps.len();
     // SAFETY: the caller's contract.
     unsafe {
         for i in 0..values.len() / width {
             let (keep, take) = (S::splat(f.keep[i]), S::splat(f.take[i]));
             for at in (i * width..(i + 1) * width).step_by(LANES) {
-                let y = values.as_mut_ptr().add(at);
-                S::load_i32(sums.as_ptr().add(at)).fma(take, S::load(y).mul(keep)).store(y);
+                let (y, step) =
+                    (values.as_mut_ptr().add(at), S::load(steps.as_ptr().add(at - i * width)));
+                let sums = S::load_i32(sums.as_ptr().add(at)).mul(step);
+                sums.fma(take, S::load(y).mul(keep)).store(y);
             }
         }
     }

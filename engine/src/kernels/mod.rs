@@ -46,8 +46,9 @@ pub(crate) struct Kernels {
     scale_shift: unsafe fn(&ScaleShift<'_>, &[f32], &mut [f32]),
     layer_norm: unsafe fn(&LayerNorm<'_>, &[f32], &mut [f32]),
     scale_shift_quantise: unsafe fn(&ScaleShift<'_>, &[f32], &mut [u8]),
+    weighted_mean: unsafe fn(&[f32], f32, &mut [f32]),
     weigh: unsafe fn(&Scores<'_>, &mut Queries, &mut [u8], usize) -> Factors,
-    gather: unsafe fn(&[i32], &Factors, &mut [f32], usize),
+    gather: unsafe fn(&[i32], &[f32], &Factors, &mut [f32]),
     softmax: unsafe fn(&mut [f32], f32, &mut SoftmaxRow) -> f32,
     scale: unsafe fn(f32, &mut [f32]),
 }
@@ -83,6 +84,7 @@ macro_rules! stamp {
                 scale_shift,
                 layer_norm,
                 scale_shift_quantise,
+                weighted_mean,
                 weigh,
                 gather,
                 softmax,
@@ -191,15 +193,21 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
+            unsafe fn weighted_mean(values: &[f32], sum: f32, y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::attention::weighted_mean::<S>(values, sum, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
             unsafe fn weigh(s: &Scores<'_>, q: &mut Queries, w: &mut [u8], n: usize) -> Factors {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
                 unsafe { super::attention::weigh::<S>(s, q, w, n) }
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn gather(sums: &[i32], f: &Factors, values: &mut [f32], width: usize) {
+            unsafe fn gather(sums: &[i32], steps: &[f32], f: &Factors, y: &mut [f32]) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::attention::gather::<S>(sums, f, values, width) }
+                unsafe { super::attention::gather::<S>(sums, steps, f, y) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -398,12 +406,20 @@ impl Kernels {
         unsafe { (self.weigh)(s, queries, weights, stride) }
     }
 
+    /// `y = values / sum`; values are padded to whole lanes.
+    pub fn weighted_mean(&self, values: &[f32], sum: f32, y: &mut [f32]) {
+        assert!(values.len() >= y.len().next_multiple_of(LANES));
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.weighted_mean)(values, sum, y) }
+    }
+
     /// What a block of keys adds to the values of a tile's queries; see [`attention::gather`].
-    pub fn gather(&self, sums: &[i32], f: &Factors, values: &mut [f32], width: usize) {
+    pub fn gather(&self, sums: &[i32], steps: &[f32], f: &Factors, values: &mut [f32]) {
+        let width = steps.len();
         assert!(width.is_multiple_of(LANES) && values.len() <= LANES * width);
         assert!(sums.len() == values.len() && values.len().is_multiple_of(width));
         // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.gather)(sums, f, values, width) }
+        unsafe { (self.gather)(sums, steps, f, values) }
     }
 
     /// One block of an online softmax; see [`rows::softmax`].

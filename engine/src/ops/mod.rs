@@ -6,7 +6,7 @@ mod int_attention;
 mod int_matmul;
 mod matmul;
 mod norm;
-mod pack_keys;
+mod pack;
 mod quantise;
 mod rows;
 mod shape;
@@ -55,7 +55,7 @@ impl Operand<'_> {
 /// How int8 values of a shape lie in their buffer; `None` for f32.
 fn int8_rows(shape: Shape, format: Format) -> Option<Rows> {
     match format {
-        Format::F32 | Format::PackedKeys { .. } => None,
+        Format::F32 | Format::PackedQueries { .. } | Format::PackedKeys { .. } => None,
         Format::Int8(steps) => Some(Rows { shape, steps }),
     }
 }
@@ -90,8 +90,9 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
         }
         Op::LayerNorm { norm, eps } => norm::layer_norm(norm, *eps, o, c),
         Op::Attention { heads, mask } => attention::attention(*heads, *mask, o, c),
-        Op::PackKeys => pack_keys::pack_keys(o, c),
-        Op::IntAttention { .. } => int_attention::attention(o, c),
+        Op::PackQueries => pack::pack_queries(o, c),
+        Op::PackKeys => pack::pack_keys(o, c),
+        Op::IntAttention { heads } => int_attention::attention(*heads, o, c),
         Op::Pointwise(function) => rows::pointwise(*function, a, o.out, c),
         Op::Geglu => rows::geglu(a, o.out, c),
         Op::Add => rows::add(a, b, o.out, c),
@@ -126,7 +127,7 @@ pub(crate) fn thread_scratch(step: &Fused) -> usize {
         Op::LayerNorm { .. } | Op::GroupNorm { .. } => norm::thread_scratch(step.shape),
         Op::IntAttention { heads } => int_attention::thread_scratch(*heads, step.shape),
         Op::Attention { heads, .. } => attention::thread_scratch(*heads, step.shape),
-        Op::PackKeys => pack_keys::thread_scratch(step),
+        Op::PackKeys => pack::thread_scratch(step),
         _ => 0,
     }
 }

@@ -56,16 +56,6 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self {
-        // SAFETY: the trait's contract.
-        Self(unsafe {
-            [0, 8].map(|i| {
-                let v = _mm256_loadu_si256(p.add(i).cast());
-                _mm256_cvtepi32_ps(_mm256_sub_epi32(v, _mm256_set1_epi32(base)))
-            })
-        })
-    }
-    #[inline(always)]
     unsafe fn max_i32(self, p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         Self(unsafe {

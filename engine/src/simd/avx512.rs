@@ -48,14 +48,6 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self {
-        // SAFETY: the trait's contract.
-        Self(unsafe {
-            let v = _mm512_sub_epi32(_mm512_loadu_si512(p.cast()), _mm512_set1_epi32(base));
-            _mm512_cvtepi32_ps(v)
-        })
-    }
-    #[inline(always)]
     unsafe fn max_i32(self, p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         Self(unsafe {

@@ -35,8 +35,6 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_f16(p: *const u16) -> Self;
     /// Sixteen 32-bit integers, converted (to nearest, ties to even).
     unsafe fn load_i32(p: *const i32) -> Self;
-    /// Sixteen 32-bit integers less `base` (which may not overflow), converted.
-    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self;
     /// The larger of the integers in the lanes' bits and the sixteen at `p`, as bits.
     unsafe fn max_i32(self, p: *const i32) -> Self;
     /// The bits of the nearest integers (ties to even). Lanes are below `2^31`; those below `-2^31`

@@ -118,13 +118,6 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self {
-        // SAFETY: the trait's contract.
-        Self(unsafe {
-            [0, 4, 8, 12].map(|i| vcvtq_f32_s32(vsubq_s32(vld1q_s32(p.add(i)), vdupq_n_s32(base))))
-        })
-    }
-    #[inline(always)]
     unsafe fn max_i32(self, p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         unsafe {

@@ -49,14 +49,6 @@ impl Simd for Portable {
         unsafe { p.cast::<[u8; LANES]>().write(self.0.map(byte)) }
     }
     #[inline(always)]
-    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self {
-        // SAFETY: the caller vouches for sixteen values at `p`.
-        Self(
-            unsafe { p.cast::<[i32; LANES]>().read_unaligned() }
-                .map(|v| v.wrapping_sub(base) as f32),
-        )
-    }
-    #[inline(always)]
     unsafe fn max_i32(self, p: *const i32) -> Self {
         // SAFETY: the caller vouches for sixteen values at `p`.
         let v = Self(unsafe { p.cast::<[f32; LANES]>().read_unaligned() });
