@@ -150,18 +150,32 @@ unsafe fn weigh_row<S: Simd>(
         let row = Row { scores, step: S::splat(step), base: S::splat(base) };
         let mut sums = S::splat(0.0);
         let mut at = 0;
-        while at + GROUP <= columns {
-            let group =
-                [row.weights(at), row.weights(at + 16), row.weights(at + 32), row.weights(at + 48)];
-            sums = S::store_bytes(group, to.add(at), sums);
+        while at + 2 * GROUP <= columns {
+            let [a, b, c, d, e, f, g, h] = row.weights(at);
+            sums = S::store_bytes([a, b, c, d], to.add(at), sums);
+            sums = S::store_bytes([e, f, g, h], to.add(at + GROUP), sums);
+            at += 2 * GROUP;
+        }
+        if at + GROUP <= columns {
+            sums = S::store_bytes(row.weights(at), to.add(at), sums);
             at += GROUP;
         }
         if at < columns {
             let nothing = S::splat(0.0);
-            let mut group = [nothing; 4];
-            for i in 0..(columns - at) / LANES {
-                group[i] = row.weights(at + i * LANES);
-            }
+            let group = match (columns - at) / LANES {
+                1 => {
+                    let [a] = row.weights(at);
+                    [a, nothing, nothing, nothing]
+                }
+                2 => {
+                    let [a, b] = row.weights(at);
+                    [a, b, nothing, nothing]
+                }
+                _ => {
+                    let [a, b, c] = row.weights(at);
+                    [a, b, c, nothing]
+                }
+            };
             let mut bytes = [0_u8; GROUP];
             sums = S::store_bytes(group, bytes.as_mut_ptr(), sums);
             for (i, four) in weights[at..].as_chunks_mut::<4>().0.iter_mut().enumerate() {
@@ -191,7 +205,7 @@ struct Row<S> {
 }
 
 impl<S: Simd> Row<S> {
-    /// Sixteen weights `127 * 2^(step * (score - largest))`, with a relative error below 0.0007.
+    /// `16 N` weights `127 * 2^(step * (score - largest))`, with a relative error below 0.0007.
     ///
     /// The bits of an f32, read as an integer, are its logarithm, with a straight line between powers
     /// of two. So the exponent, scaled and rounded to an integer, is read as an f32; its fraction `m`
@@ -199,18 +213,29 @@ impl<S: Simd> Row<S> {
     /// negative numbers or none at all.
     ///
     /// # Safety
-    /// As [`Simd`]; there are sixteen scores at `at`.
+    /// As [`Simd`]; there are as many scores at `at`.
     #[inline(always)]
-    unsafe fn weights(&self, at: usize) -> S {
+    unsafe fn weights<const N: usize>(&self, at: usize) -> [S; N] {
         // SAFETY: the caller's contract.
         unsafe {
-            let line = S::load_i32(self.scores.add(at)).fma(self.step, self.base).round_bits();
-            let m = line.mantissa();
-            let mut mend = S::splat(MEND[0]);
-            for coefficient in &MEND[1..] {
-                mend = mend.fma(m, S::splat(*coefficient));
+            let mut line = [self.step; N];
+            for (i, line) in line.iter_mut().enumerate() {
+                let score = S::load_i32(self.scores.add(at + i * LANES));
+                *line = score.fma(self.step, self.base).round_bits();
             }
-            line.mul(mend)
+            let (mut m, mut mend) = (line, [S::splat(MEND[0]); N]);
+            for m in &mut m {
+                *m = m.mantissa();
+            }
+            for coefficient in &MEND[1..] {
+                for (mend, m) in mend.iter_mut().zip(&m) {
+                    *mend = mend.fma(*m, S::splat(*coefficient));
+                }
+            }
+            for (line, mend) in line.iter_mut().zip(&mend) {
+                *line = line.mul(*mend);
+            }
+            line
         }
     }
 }

@@ -19,8 +19,8 @@ use crate::weights::LANES;
 
 /// Queries per task: whole tiles on every instruction set.
 const QUERIES: usize = 48;
-/// Most tiles of a task.
-const TILES: usize = QUERIES / 4;
+/// Most groups of a task: at least twelve queries each.
+const GROUPS: usize = QUERIES / 12;
 /// Packed keys and values of so many f32 stay in a second-level cache while all heads pass.
 const NEAR: usize = 64 << 10;
 
@@ -34,8 +34,8 @@ struct Scratch {
 impl Scratch {
     fn new(depth: usize) -> Self {
         Self {
-            scores: int::MAX_ROWS * KEYS.max(depth),
-            weights: int::MAX_ROWS * KEYS / size_of::<f32>(),
+            scores: LANES * KEYS.max(depth),
+            weights: LANES * KEYS / size_of::<f32>(),
             values: QUERIES * depth,
         }
     }
@@ -85,9 +85,9 @@ struct Call<'a> {
 struct Block<'a> {
     /// `[queries][depth]`.
     queries: &'a [u8],
-    /// `[rows of a tile]` by a block of keys, or by the head's channels.
+    /// `[queries of a group]` by a block of keys, or by the head's channels.
     scores: &'a mut [i32],
-    /// `[rows of a tile][KEYS]`.
+    /// `[queries of a group][KEYS]`.
     weights: &'a mut [u8],
     /// `[queries][depth]`.
     values: &'a mut [f32],
@@ -109,7 +109,9 @@ struct Keys<'a> {
 impl Call<'_> {
     /// One head's queries from `first` on; heads count over pictures.
     fn block(&self, head: usize, first: usize, scratch: &mut [f32]) {
-        let (q, depth, height) = (self.queries, self.layout.depth(), self.kernels.int.rows);
+        let (q, depth) = (self.queries, self.layout.depth());
+        // Queries that take one lane each: whole tiles.
+        let height = LANES - LANES % self.kernels.int.rows;
         let count = QUERIES.min(q.positions - first);
         let (steps, rows) = self.q[head * q.per_head()..][..q.per_head()].split_at(q.steps());
         let sizes = Scratch::new(depth);
@@ -121,19 +123,19 @@ impl Call<'_> {
             weights: as_bytes(weights),
             values: &mut values[..count * depth],
         };
-        let mut tiles = [Queries::default(); TILES];
-        for (tile, steps) in tiles.iter_mut().zip(steps[first..][..count].chunks(height)) {
-            tile.steps[..steps.len()].copy_from_slice(steps);
+        let mut groups = [Queries::default(); GROUPS];
+        for (group, steps) in groups.iter_mut().zip(steps[first..][..count].chunks(height)) {
+            group.steps[..steps.len()].copy_from_slice(steps);
         }
         block.values.fill(0.0);
         for keys in 0..self.layout.blocks() {
             let keys = self.keys(head, keys);
-            for (tile, row) in tiles.iter_mut().zip((0..count).step_by(height)) {
-                self.tile(&keys, tile, row..(row + height).min(count), &mut block);
+            for (group, row) in groups.iter_mut().zip((0..count).step_by(height)) {
+                self.group(&keys, group, row..(row + height).min(count), &mut block);
             }
         }
         for (i, values) in block.values.chunks_exact(depth).enumerate() {
-            let sum = tiles[i / height].sums[i % height];
+            let sum = groups[i / height].sums[i % height];
             self.kernels.weighted_mean(values, sum, self.out(head, first + i));
         }
     }
@@ -162,8 +164,8 @@ impl Call<'_> {
         }
     }
 
-    /// A tile of queries with one block of keys.
-    fn tile(&self, keys: &Keys<'_>, queries: &mut Queries, rows: Range<usize>, b: &mut Block<'_>) {
+    /// A group of queries with one block of keys.
+    fn group(&self, keys: &Keys<'_>, queries: &mut Queries, rows: Range<usize>, b: &mut Block<'_>) {
         let (kernels, columns, height) = (self.kernels, keys.columns, rows.len());
         let depth = self.layout.depth();
         let product = Matrix {
@@ -217,30 +219,33 @@ pub(super) struct Matrix<'a> {
 impl Matrix<'_> {
     /// `sums: [height][columns]`.
     pub fn compute(&self, height: usize, sums: &mut [i32]) {
-        let panels = self.columns / LANES;
+        let (panels, int) = (self.columns / LANES, self.kernels.int);
         assert!(sums.len() >= height * self.columns);
         assert!(self.weights.len() >= (panels - 1) * self.weight_stride + self.depth * LANES);
         let offsets: [u32; int::MAX_ROWS] = std::array::from_fn(|i| (i * self.row_stride) as u32);
-        let starts = self.starts.filter(|_| self.kernels.int.offset != 0);
+        let starts = self.starts.filter(|_| int.offset != 0);
         assert!(starts.is_none_or(|s| s.len() >= self.columns));
-        for first in (0..panels).step_by(self.kernels.int.panels) {
-            let tile = IntTile {
-                base: self.base,
-                offsets: offsets.as_ptr(),
-                height,
-                taps: 1,
-                depth: self.depth,
-                weights: self.weights[first * self.weight_stride..].as_ptr().cast(),
-                weight_stride: self.weight_stride,
-                panels: self.kernels.int.panels.min(panels - first),
-                start: starts.map_or(std::ptr::null(), |s| s[first * LANES..].as_ptr()),
-                start_stride: LANES,
-                sums: sums[first * LANES..].as_mut_ptr(),
-                sum_stride: self.columns,
-                accumulate: false,
-            };
-            // SAFETY: the caller has `height` rows of `depth` bytes at `base`; the rest was checked.
-            unsafe { self.kernels.int_tile(&tile) }
+        for panel in (0..panels).step_by(int.panels) {
+            for row in (0..height).step_by(int.rows) {
+                let tile = IntTile {
+                    base: self.base.wrapping_add(row * self.row_stride),
+                    offsets: offsets.as_ptr(),
+                    height: int.rows.min(height - row),
+                    taps: 1,
+                    depth: self.depth,
+                    weights: self.weights[panel * self.weight_stride..].as_ptr().cast(),
+                    weight_stride: self.weight_stride,
+                    panels: int.panels.min(panels - panel),
+                    start: starts.map_or(std::ptr::null(), |s| s[panel * LANES..].as_ptr()),
+                    start_stride: LANES,
+                    sums: sums[row * self.columns + panel * LANES..].as_mut_ptr(),
+                    sum_stride: self.columns,
+                    accumulate: false,
+                };
+                // SAFETY: the caller has `height` rows of `depth` bytes at `base`; the rest was
+                // checked.
+                unsafe { self.kernels.int_tile(&tile) }
+            }
         }
     }
 }
