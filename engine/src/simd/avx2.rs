@@ -93,7 +93,7 @@ impl Simd for Avx2 {
         // SAFETY: the trait's contract. Packing works within 128 bits, as the order of bytes does.
         unsafe {
             let mut sums = sums.0;
-            for half in 0..2 {
+            for (half, sums) in sums.iter_mut().enumerate() {
                 let a = _mm256_cvtps_epi32(v[0].0[half]);
                 let b = _mm256_cvtps_epi32(v[1].0[half]);
                 let c = _mm256_cvtps_epi32(v[2].0[half]);
@@ -101,8 +101,8 @@ impl Simd for Avx2 {
                 let bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
                 _mm256_storeu_si256(p.add(32 * half).cast(), bytes);
                 let sum = _mm256_sad_epu8(bytes, _mm256_setzero_si256());
-                let sum = _mm256_add_epi32(_mm256_castps_si256(sums[half]), sum);
-                sums[half] = _mm256_castsi256_ps(sum);
+                let sum = _mm256_add_epi32(_mm256_castps_si256(*sums), sum);
+                *sums = _mm256_castsi256_ps(sum);
             }
             Self(sums)
         }

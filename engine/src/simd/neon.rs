@@ -140,7 +140,7 @@ impl Simd for Neon {
         // SAFETY: the trait's contract.
         unsafe {
             let mut sums = sums.0;
-            for quarter in 0..4 {
+            for (quarter, sums) in sums.iter_mut().enumerate() {
                 let a = vreinterpretq_u16_u32(vcvtnq_u32_f32(v[0].0[quarter]));
                 let b = vreinterpretq_u16_u32(vcvtnq_u32_f32(v[1].0[quarter]));
                 let c = vreinterpretq_u16_u32(vcvtnq_u32_f32(v[2].0[quarter]));
@@ -148,8 +148,8 @@ impl Simd for Neon {
                 let (low, high) = (vuzp1q_u16(a, b), vuzp1q_u16(c, d));
                 let bytes = vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
                 vst1q_u8(p.add(16 * quarter), bytes);
-                let sum = vpadalq_u16(vreinterpretq_u32_f32(sums[quarter]), vpaddlq_u8(bytes));
-                sums[quarter] = vreinterpretq_f32_u32(sum);
+                let sum = vpadalq_u16(vreinterpretq_u32_f32(*sums), vpaddlq_u8(bytes));
+                *sums = vreinterpretq_f32_u32(sum);
             }
             Self(sums)
         }
