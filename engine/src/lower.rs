@@ -3,7 +3,8 @@
 //! A product with an integer filter reads int8 activations. If its input comes from a norm that
 //! only such products read, the norm writes int8 itself; otherwise a [`Op::Quantise`] step goes
 //! before the first of them, and all that read the same value share it. Attention between the results
-//! of integer products is computed in integers too.
+//! of integer products is computed in integers too: its queries, and its keys with their values, are
+//! packed by steps of their own, at the rate of what they are made from.
 
 use std::collections::HashMap;
 

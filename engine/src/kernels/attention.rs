@@ -279,3 +279,44 @@ pub(crate) unsafe fn gather<S: Simd>(sums: &[i32], steps: &[f32], f: &Factors, v
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simd::portable::Portable;
+
+    /// The weights of one query with these scores, back in order, and its state.
+    fn weights(scores: &[i32], repeated: usize, step: f32) -> (Vec<u8>, Queries) {
+        let columns = scores.len();
+        let s = Scores { scores, columns, repeated, unit: 1.0 };
+        let mut q = Queries { steps: [step; LANES], ..Queries::default() };
+        let mut bytes = vec![0; columns];
+        // SAFETY: plain Rust needs no instructions; scores are whole lanes and fit the row.
+        unsafe { weigh::<Portable>(&s, &mut q, &mut bytes, columns) };
+        ((0..columns).map(|t| bytes[position(t, columns)]).collect(), q)
+    }
+
+    #[test]
+    fn weights_are_powers_of_two_within_half_a_step() {
+        for (columns, step) in [(16, 0.37), (192, 0.01), (80, 0.003), (240, 1.7), (176, 1e30)] {
+            let scores: Vec<i32> = (0..columns).map(|t| 1000 - t * 7919 % columns).collect();
+            let (got, q) = weights(&scores, 0, step);
+            // As far as the step is not held: see `FARTHEST`.
+            let step = f64::from(step).min(f64::from(FARTHEST) / 1000.0);
+            for (t, weight) in got.iter().enumerate() {
+                let exact = 127.0 * (step * f64::from(scores[t] - 1000)).exp2();
+                let error = (f64::from(*weight) - exact).abs();
+                assert!(error <= 0.5 + 0.0008 * exact + 1e-3, "{columns}, {t}: {weight}, {exact}");
+            }
+            assert_eq!(q.sums[0], got.iter().map(|w| f32::from(*w)).sum());
+        }
+    }
+
+    #[test]
+    fn repetitions_of_the_last_key_weigh_nothing() {
+        let scores: Vec<i32> = (0..80).map(|t| [3, 1, 2][t.min(76) % 3]).collect();
+        let (got, q) = weights(&scores, 3, 0.5);
+        assert_eq!(q.sums[0], got[..77].iter().map(|w| f32::from(*w)).sum());
+        assert!(got[77..].iter().all(|w| *w == got[76]));
+    }
+}
