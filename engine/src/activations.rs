@@ -7,6 +7,7 @@
 
 use crate::kernels::int::BLOCK;
 use crate::kernels::rest::{Rest, RestValues};
+use crate::packed::{PackedKeys, PackedQueries};
 use crate::tensor::Shape;
 
 /// What shares a step.
@@ -24,6 +25,14 @@ pub(crate) enum Format {
     F32,
     F16,
     Int8(Steps),
+    /// Queries of attention.
+    PackedQueries {
+        heads: usize,
+    },
+    /// Keys and values of attention, under the shape of either.
+    PackedKeys {
+        heads: usize,
+    },
 }
 
 impl Format {
@@ -33,6 +42,12 @@ impl Format {
             Self::F32 => shape.len(),
             Self::F16 => shape.len() / 2,
             Self::Int8(steps) => Rows { shape, steps }.len(),
+            Self::PackedQueries { heads } => {
+                shape.n * heads * PackedQueries::new(heads, shape).per_head()
+            }
+            Self::PackedKeys { heads } => {
+                shape.n * heads * PackedKeys::new(heads, shape).per_head()
+            }
         }
     }
 }
@@ -93,7 +108,9 @@ impl Rows {
 /// is read by products alone.
 pub(crate) fn rest(data: &[f32], shape: Shape, format: Format, offset: u8) -> Rest<'_> {
     let values = match format {
-        Format::F32 => RestValues::F32(data),
+        Format::F32 | Format::PackedQueries { .. } | Format::PackedKeys { .. } => {
+            RestValues::F32(data)
+        }
         Format::F16 => RestValues::F16(halves(data)),
         Format::Int8(steps) => {
             let rows = Rows { shape, steps };

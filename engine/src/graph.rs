@@ -149,8 +149,14 @@ pub(crate) enum Op {
     Attention {
         heads: usize,
         mask: Mask,
-        /// Whether the planner found that its inputs come from integer products.
-        integer: bool,
+    },
+    /// `q`, packed for [`Op::IntAttention`]; the planner's, no graph has it.
+    PackQueries,
+    /// `k, v`, packed for [`Op::IntAttention`]; the planner's, no graph has it.
+    PackKeys,
+    /// Packed queries, packed keys and values; the planner's, no graph has it.
+    IntAttention {
+        heads: usize,
     },
     Pointwise(Pointwise),
     /// `x: [.., 2c] -> [.., c]`, first half times GELU of the second.
@@ -317,7 +323,7 @@ impl Graph {
         self.check(mask == Mask::None || sq.positions() == sk.positions(), || {
             "causal attention needs as many keys as queries".to_owned()
         });
-        self.push(Op::Attention { heads, mask, integer: false }, &[q, k, v], sq)
+        self.push(Op::Attention { heads, mask }, &[q, k, v], sq)
     }
 
     /// A pointwise function.

@@ -16,6 +16,7 @@ mod lower;
 mod machine;
 pub mod mapped;
 mod ops;
+mod packed;
 mod plan;
 mod pool;
 mod profile;

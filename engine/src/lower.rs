@@ -3,7 +3,8 @@
 //! A product with an integer filter reads int8 activations. If its input comes from a norm that
 //! only such products read, the norm writes int8 itself; otherwise a [`Op::Quantise`] step goes
 //! before the first of them, and all that read the same value share it. Attention between the results
-//! of integer products is computed in integers too.
+//! of integer products is computed in integers too: its queries, and its keys with their values, are
+//! packed by steps of their own, at the rate of what they are made from.
 
 use std::collections::HashMap;
 
@@ -80,10 +81,17 @@ impl Lowering {
         if need(&step).is_some() {
             step.inputs[0] = self.int8(step.inputs[0], lowered);
         }
-        if let Op::Attention { mask: Mask::None, integer, .. } = &mut step.op {
+        if let Op::Attention { heads, mask: Mask::None } = step.op {
             let product =
                 |o: &Operand| lowered.iter().any(|s| s.value == o.value && need(s).is_some());
-            *integer = step.inputs.iter().all(product);
+            if step.inputs.iter().all(product) {
+                step.op = Op::IntAttention { heads };
+                let keys = step.inputs.split_off(1);
+                let queries = Format::PackedQueries { heads };
+                let queries = self.pack(Op::PackQueries, step.inputs, queries, lowered);
+                let keys = self.pack(Op::PackKeys, keys, Format::PackedKeys { heads }, lowered);
+                step.inputs = vec![queries, keys];
+            }
         }
         if let Some(format) = self.norm_format(&step) {
             step.format = format;
@@ -113,16 +121,29 @@ impl Lowering {
         let (value, format) = (Value(self.next), Format::Int8(steps));
         self.next += 1;
         self.made.insert(key, (value, format));
-        let producer = lowered.iter().find(|s| s.value == operand.value);
-        let rate = producer.map_or(Rate::Run, |s| s.rate);
-        lowered.push(Fused {
-            value,
-            op: Op::Quantise,
-            inputs: vec![operand],
-            shape: operand.shape,
-            format,
-            rate,
-        });
+        push(value, Op::Quantise, vec![operand], format, lowered);
         Operand { value, format, ..operand }
     }
+
+    /// Queries, or keys and values, of attention, packed.
+    fn pack(
+        &mut self,
+        op: Op,
+        inputs: Vec<Operand>,
+        format: Format,
+        lowered: &mut Vec<Fused>,
+    ) -> Operand {
+        let (value, shape) = (Value(self.next), inputs[0].shape);
+        self.next += 1;
+        push(value, op, inputs, format, lowered);
+        Operand { value, format, shape }
+    }
+}
+
+/// Adds a step that computes another form of its inputs, at the rate at which all of them are known.
+fn push(value: Value, op: Op, inputs: Vec<Operand>, format: Format, lowered: &mut Vec<Fused>) {
+    let computed = |o: &Operand| lowered.iter().find(|s| s.value == o.value).map(|s| s.rate);
+    let rate = inputs.iter().map(|o| computed(o).unwrap_or(Rate::Run)).max().unwrap_or(Rate::Run);
+    let shape = inputs[0].shape;
+    lowered.push(Fused { value, op, inputs, shape, format, rate });
 }

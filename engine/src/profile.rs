@@ -151,7 +151,7 @@ impl StepInfo {
 fn shapes(step: &Step) -> String {
     let first = step.inputs.first().map(|x| x.shape.to_string()).unwrap_or_default();
     let keys = match step.op {
-        Op::Attention { .. } => format!(" over {}", step.inputs[1].shape),
+        Op::Attention { .. } | Op::IntAttention { .. } => format!(" over {}", step.inputs[1].shape),
         _ => String::new(),
     };
     format!("{first}{keys} -> {}", step.out.shape)
@@ -171,6 +171,9 @@ fn kind(step: &Step) -> String {
         Op::GroupScales { .. } => "group norm statistics",
         Op::LayerNorm { .. } => "layer norm",
         Op::Attention { .. } => "attention",
+        Op::PackQueries => "pack queries",
+        Op::PackKeys => "pack keys",
+        Op::IntAttention { .. } => "attention int8",
         Op::Pointwise(_) => "pointwise",
         Op::Geglu => "geglu",
         Op::Add => "add",
@@ -186,8 +189,9 @@ fn kind(step: &Step) -> String {
         Op::View => "view",
     };
     match (&step.op, step.out.format) {
-        (Op::Quantise, _) | (_, Format::F32 | Format::F16) => name.to_owned(),
+        (Op::Quantise, _) => name.to_owned(),
         (_, Format::Int8(_)) => format!("{name} + quantise"),
+        _ => name.to_owned(),
     }
 }
 

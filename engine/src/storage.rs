@@ -81,6 +81,7 @@ fn readers(steps: &[Fused]) -> HashMap<Value, Vec<(usize, usize)>> {
 fn gives_f16(step: &Fused) -> bool {
     let possible = match &step.op {
         Op::Conv { filter, .. } => filter.is_integer(),
+        Op::IntAttention { .. } => true,
         Op::Concat => step.inputs.iter().any(|i| i.format == Format::F16),
         _ => false,
     };
@@ -95,7 +96,7 @@ fn takes_f16(step: &Fused, i: usize) -> bool {
             filter.is_integer() && epilogue.residual && i + 1 == step.inputs.len()
         }
         Op::GroupNorm { .. } | Op::GroupScales { .. } | Op::LayerNorm { .. } => true,
-        Op::Quantise | Op::Concat => true,
+        Op::Quantise | Op::Concat | Op::PackQueries | Op::PackKeys => true,
         _ => false,
     }
 }

@@ -4,6 +4,7 @@
 //! sixteen lanes, compiled once per instruction set. Products of integers have a tile per instruction
 //! set, in [`int`].
 
+pub(crate) mod attention;
 pub(crate) mod int;
 pub(crate) mod math;
 pub(crate) mod peak;
@@ -16,9 +17,10 @@ use std::ops::Range;
 use crate::graph::Pointwise;
 use crate::simd::Simd;
 use crate::weights::LANES;
+use attention::{Factors, Queries, Scores};
 use int::{IntKernels, IntTile};
 use rest::{ChannelMoments, Rest, RestValues};
-use rows::{Finish, IntFinish, IntScores, IntWeights, LayerNorm, Quantise, ScaleShift, SoftmaxRow};
+use rows::{Finish, IntFinish, LayerNorm, Place, Quantise, ScaleShift, SoftmaxRow};
 use tile::Tile;
 
 /// Function pointers of one instruction set. Only [`crate::isa`] hands one out, after it has seen
@@ -50,10 +52,11 @@ pub(crate) struct Kernels {
     multiply_accumulate: unsafe fn(&[f32], &[f32], &mut [f32]),
     scale_shift: unsafe fn(&ScaleShift<'_>, &[f32], &mut [f32]),
     layer_norm: unsafe fn(&LayerNorm<'_>, &[f32], &mut [f32]),
-    int_softmax: unsafe fn(&IntScores<'_>, &mut [u8], &mut [IntWeights]),
-    int_gather: unsafe fn(&[i32], [f32; 2], &mut [f32]),
+    scale_shift_quantise: unsafe fn(&ScaleShift<'_>, &[f32], &mut [u8]),
+    weighted_mean: unsafe fn(&[f32], f32, Place, usize),
+    weigh: unsafe fn(&Scores<'_>, &mut Queries, &mut [u8], usize) -> Factors,
+    gather: unsafe fn(&[i32], &[f32], &Factors, &mut [f32]),
     softmax: unsafe fn(&mut [f32], f32, &mut SoftmaxRow) -> f32,
-    exponential: unsafe fn(&mut [f32]),
     scale: unsafe fn(f32, &mut [f32]),
 }
 
@@ -90,10 +93,11 @@ macro_rules! stamp {
                 multiply_accumulate,
                 scale_shift,
                 layer_norm,
-                int_softmax,
-                int_gather,
+                scale_shift_quantise,
+                weighted_mean,
+                weigh,
+                gather,
                 softmax,
-                exponential,
                 scale,
             };
 
@@ -217,27 +221,33 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn int_softmax(s: &IntScores<'_>, w: &mut [u8], found: &mut [IntWeights]) {
+            unsafe fn scale_shift_quantise(p: &ScaleShift<'_>, x: &[f32], y: &mut [u8]) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rows::int_softmax::<S>(s, w, found) }
+                unsafe { super::rows::scale_shift_quantise::<S>(p, x, y) }
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn int_gather(sums: &[i32], factors: [f32; 2], y: &mut [f32]) {
+            unsafe fn weighted_mean(values: &[f32], sum: f32, y: Place, len: usize) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rows::int_gather::<S>(sums, factors, y) }
+                unsafe { super::attention::weighted_mean::<S>(values, sum, y, len) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn weigh(s: &Scores<'_>, q: &mut Queries, w: &mut [u8], n: usize) -> Factors {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::attention::weigh::<S>(s, q, w, n) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn gather(sums: &[i32], steps: &[f32], f: &Factors, y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::attention::gather::<S>(sums, steps, f, y) }
             }
 
             $(#[target_feature(enable = $features)])?
             unsafe fn softmax(s: &mut [f32], scale: f32, row: &mut SoftmaxRow) -> f32 {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
                 unsafe { super::rows::softmax::<S>(s, scale, row) }
-            }
-
-            $(#[target_feature(enable = $features)])?
-            unsafe fn exponential(x: &mut [f32]) {
-                // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rows::exponential::<S>(x) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -253,7 +263,7 @@ stamp!(portable, crate::simd::portable::Portable, int::portable::KERNELS);
 #[cfg(target_arch = "x86_64")]
 stamp!(avx2, crate::simd::avx2::Avx2, int::avx2::KERNELS, "avx2,fma,f16c");
 #[cfg(target_arch = "x86_64")]
-stamp!(avx512, crate::simd::avx512::Avx512, int::avx2::KERNELS, "avx512f,avx512dq");
+stamp!(avx512, crate::simd::avx512::Avx512, int::avx2::KERNELS, "avx512f,avx512dq,avx512bw");
 #[cfg(target_arch = "aarch64")]
 stamp!(neon, crate::simd::neon::Neon, int::neon_mlal::KERNELS, "neon");
 
@@ -440,33 +450,56 @@ impl Kernels {
         unsafe { (self.layer_norm)(p, x, y) }
     }
 
-    /// Blocks of integer scores to weights; see [`rows::int_softmax`].
-    pub fn int_softmax(&self, s: &IntScores<'_>, weights: &mut [u8], found: &mut [IntWeights]) {
-        let queries = found.len();
-        assert!(s.padded.is_multiple_of(LANES) && (1..=s.padded).contains(&s.count));
-        assert!(s.scores.len() == queries * s.padded && s.steps.len() == queries && queries > 0);
-        assert!(weights.len() >= queries * s.padded);
+    /// `y = round(x * scale + shift)`, held at -127 ..= 127, padded with zeros to the length of `y`;
+    /// without the offset of stored activations.
+    pub fn scale_shift_quantise(&self, p: &ScaleShift<'_>, x: &[f32], y: &mut [u8]) {
+        let written = x.len().next_multiple_of(LANES);
+        assert!(x.len() == p.scale.len() && x.len() == p.shift.len() && y.len() >= written);
         // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.int_softmax)(s, weights, found) }
+        unsafe { (self.scale_shift_quantise)(p, x, y) }
+        y[written..].fill(0);
     }
 
-    /// `y = y * factors[0] + sums * factors[1]`.
-    pub fn int_gather(&self, sums: &[i32], factors: [f32; 2], y: &mut [f32]) {
-        assert!(sums.len() == y.len() && y.len().is_multiple_of(LANES));
+    /// Scores of a tile to weights, `[queries][stride]`; see [`attention::weigh`].
+    pub fn weigh(
+        &self,
+        s: &Scores<'_>,
+        queries: &mut Queries,
+        weights: &mut [u8],
+        stride: usize,
+    ) -> Factors {
+        let height = s.scores.len() / s.columns;
+        assert!(s.columns.is_multiple_of(LANES) && s.scores.len() == height * s.columns);
+        assert!((1..=LANES).contains(&height) && s.repeated < s.columns && s.columns <= stride);
+        assert!(weights.len() >= height * stride);
         // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.int_gather)(sums, factors, y) }
+        unsafe { (self.weigh)(s, queries, weights, stride) }
+    }
+
+    /// `y = values / sum`, the first `len` of them; values are padded to whole lanes.
+    ///
+    /// # Safety
+    /// There is room for them at `y`.
+    pub unsafe fn weighted_mean(&self, values: &[f32], sum: f32, y: Place, len: usize) {
+        assert!(values.len() >= len.next_multiple_of(LANES));
+        // SAFETY: lengths checked, or the caller's contract; the table was handed out for this
+        // machine.
+        unsafe { (self.weighted_mean)(values, sum, y, len) }
+    }
+
+    /// What a block of keys adds to the values of a tile's queries; see [`attention::gather`].
+    pub fn gather(&self, sums: &[i32], steps: &[f32], f: &Factors, values: &mut [f32]) {
+        let width = steps.len();
+        assert!(width.is_multiple_of(LANES) && values.len() <= LANES * width);
+        assert!(sums.len() == values.len() && values.len().is_multiple_of(width));
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.gather)(sums, steps, f, values) }
     }
 
     /// One block of an online softmax; see [`rows::softmax`].
     pub fn softmax(&self, s: &mut [f32], scale: f32, row: &mut SoftmaxRow) -> f32 {
         // SAFETY: the table was handed out for this machine.
         unsafe { (self.softmax)(s, scale, row) }
-    }
-
-    /// `x = e^x`.
-    pub fn exponential(&self, x: &mut [f32]) {
-        // SAFETY: the table was handed out for this machine.
-        unsafe { (self.exponential)(x) }
     }
 
     /// `x *= factor`.

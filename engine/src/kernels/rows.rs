@@ -116,7 +116,7 @@ pub(crate) struct IntFinish<'a> {
     pub width: usize,
 }
 
-/// Where values lie or go to. f16 count [`super::rest::F16_STEP`], and come in whole lanes.
+/// Where values lie or go to. f16 count [`super::rest::F16_STEP`]; summands come in whole lanes of it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Place {
     F32(*mut f32),
@@ -153,13 +153,22 @@ impl Place {
     /// # Safety
     /// As [`Simd`]; there is room.
     #[inline(always)]
-    unsafe fn store<S: Simd>(self, v: S, at: usize, n: usize) {
+    pub unsafe fn store<S: Simd>(self, v: S, at: usize, n: usize) {
         // SAFETY: the caller's contract.
         unsafe {
             match self {
                 Self::F32(p) if n == LANES => v.store(p.add(at)),
                 Self::F32(p) => v.store_part(p.add(at), n),
-                Self::F16(p) => v.mul(S::splat(1.0 / F16_STEP)).store_f16(p.add(at)),
+                Self::F16(p) => {
+                    let v = v.mul(S::splat(1.0 / F16_STEP));
+                    if n == LANES {
+                        v.store_f16(p.add(at));
+                    } else {
+                        let mut part = [0_u16; LANES];
+                        v.store_f16(part.as_mut_ptr());
+                        std::ptr::copy_nonoverlapping(part.as_ptr(), p.add(at), n);
+                    }
+                }
             }
         }
     }
@@ -283,6 +292,22 @@ pub(crate) unsafe fn quantise<S: Simd>(q: Quantise, x: &[f32], y: &mut [u8]) {
         lanes!(x.len(), |at, n| {
             let v = get::<S>(x, at, n).mul(inverse).max(least).min(most);
             v.store_i8(y.as_mut_ptr().add(at), q.offset)
+        });
+    }
+}
+
+/// Bytes of one row: `y = round(x * scale + shift)`, held at -127 ..= 127.
+///
+/// # Safety
+/// As [`quantise`]; scale and shift are as long as `x`.
+#[inline(always)]
+pub(crate) unsafe fn scale_shift_quantise<S: Simd>(p: &ScaleShift<'_>, x: &[f32], y: &mut [u8]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let (least, most) = (S::splat(-127.0), S::splat(127.0));
+        lanes!(x.len(), |at, n| {
+            let v = get::<S>(x, at, n).fma(get(p.scale, at, n), get(p.shift, at, n));
+            v.max(least).min(most).store_i8(y.as_mut_ptr().add(at), 0)
         });
     }
 }
@@ -489,18 +514,6 @@ unsafe fn largest<S: Simd>(s: &[f32], least: f32) -> f32 {
     }
 }
 
-/// `x = e^x`.
-///
-/// # Safety
-/// As [`Simd`].
-#[inline(always)]
-pub(crate) unsafe fn exponential<S: Simd>(x: &mut [f32]) {
-    // SAFETY: the caller's contract.
-    unsafe {
-        lanes!(x.len(), |at, n| put(math::exp(get::<S>(x, at, n)), x, at, n));
-    }
-}
-
 /// `x *= factor`.
 ///
 /// # Safety
@@ -510,120 +523,5 @@ pub(crate) unsafe fn scale<S: Simd>(factor: f32, x: &mut [f32]) {
     // SAFETY: the caller's contract.
     unsafe {
         lanes!(x.len(), |at, n| put(get::<S>(x, at, n).mul(S::splat(factor)), x, at, n));
-    }
-}
-
-/// Blocks of integer scores, one for each of a few queries.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct IntScores<'a> {
-    /// `[queries][padded]`, padded to whole lanes.
-    pub scores: &'a [i32],
-    /// Length of a padded block.
-    pub padded: usize,
-    /// How many of a block are scores.
-    pub count: usize,
-    /// What one step of a query's scores is worth, as a power of two.
-    pub steps: &'a [f32],
-}
-
-/// Sum of the weights of a block of scores, and the largest score.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct IntWeights {
-    pub sum: i32,
-    pub largest: i32,
-}
-
-/// Turns blocks of scores into weights and finds their sums; see [`int_softmax_row`]. Weights are
-/// `[queries][weights.len() / queries]`.
-///
-/// # Safety
-/// As [`Simd`]; blocks are whole lanes of at least one score, there is a step and a place in `found`
-/// for each, and a row of weights holds a block.
-#[inline(always)]
-pub(crate) unsafe fn int_softmax<S: Simd>(
-    s: &IntScores<'_>,
-    weights: &mut [u8],
-    found: &mut [IntWeights],
-) {
-    let rows = weights.chunks_exact_mut(weights.len() / found.len());
-    let blocks = s.scores.chunks_exact(s.padded).zip(rows);
-    for (((scores, weights), step), found) in blocks.zip(s.steps).zip(found) {
-        // SAFETY: the caller's contract.
-        *found = unsafe { int_softmax_row::<S>(scores, s.count, *step, weights) };
-    }
-}
-
-/// Turns a block of scores into weights `round(127 * 2^(step * (score - largest)))` and their sum.
-/// Lanes behind the last score become zero.
-///
-/// The power of two is split at the nearest integer, by adding a number so large that nothing but
-/// the integer fits behind it; the rest goes through a polynomial whose error is far below half a
-/// weight's step.
-///
-/// # Safety
-/// As [`int_softmax`].
-#[inline(always)]
-unsafe fn int_softmax_row<S: Simd>(
-    scores: &[i32],
-    count: usize,
-    step: f32,
-    weights: &mut [u8],
-) -> IntWeights {
-    /// Its last bit is worth one.
-    const INTEGERS: f32 = 12_582_912.0;
-    /// `127 * 2^x` for `|x| <= 1/2`, minimax of degree 3.
-    const POWER: [f32; 4] = [7.006_786, 30.811_62, 88.044_15, 126.990_86];
-    // SAFETY: the caller's contract.
-    unsafe {
-        let largest = scores[..count].iter().fold(i32::MIN, |m, v| m.max(*v));
-        let floor = S::splat(-20.0 / step);
-        let (step, integers) = (S::splat(step), S::splat(INTEGERS));
-        let mut sum = S::splat(0.0);
-        for at in (0..scores.len()).step_by(LANES) {
-            let below = S::load_i32_less(scores.as_ptr().add(at), largest).max(floor);
-            let whole = below.fma(step, integers);
-            let rest = below.fma(step, integers.sub(whole));
-            let mut power = S::splat(POWER[0]);
-            for coefficient in &POWER[1..] {
-                power = power.fma(rest, S::splat(*coefficient));
-            }
-            let weight = power.times_power(whole).add(integers);
-            sum = sum.add_bits(weight);
-            weight.store_low_bytes(weights.as_mut_ptr().add(at));
-        }
-        let mut sum = total(sum, scores.len() / LANES, INTEGERS);
-        for weight in &mut weights[count..scores.len()] {
-            sum -= i32::from(*weight);
-            *weight = 0;
-        }
-        IntWeights { sum, largest }
-    }
-}
-
-/// The sum of lanes that each hold the bits of `count` integers written behind `base`.
-///
-/// # Safety
-/// As [`Simd`].
-#[inline(always)]
-unsafe fn total<S: Simd>(sum: S, count: usize, base: f32) -> i32 {
-    // SAFETY: the caller's contract.
-    let lanes = unsafe { sum.lanes() };
-    let behind = (count as u32).wrapping_mul(base.to_bits());
-    lanes.iter().map(|v| v.to_bits().wrapping_sub(behind).cast_signed()).sum()
-}
-
-/// `y = y * keep + sums * take`: what a block of keys adds to a query's values.
-///
-/// # Safety
-/// As [`Simd`]; both are of one length, whole lanes.
-#[inline(always)]
-pub(crate) unsafe fn int_gather<S: Simd>(sums: &[i32], [keep, take]: [f32; 2], y: &mut [f32]) {
-    // SAFETY: the caller's contract.
-    unsafe {
-        let (keep, take) = (S::splat(keep), S::splat(take));
-        for at in (0..y.len()).step_by(LANES) {
-            let kept = get::<S>(y, at, LANES).mul(keep);
-            put(S::load_i32(sums.as_ptr().add(at)).fma(take, kept), y, at, LANES);
-        }
     }
 }

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::matmul::Call;
 use super::{
-    Context, Operands, SharedBytes, SharedMut, as_bytes, as_i32, as_u32, bytes_as_i8, int_bands,
+    Context, Operands, SharedBytes, SharedMut, SharedPlace, as_bytes, as_i32, as_u32, bytes_as_i8, int_bands,
     int8_rows, quantise,
 };
 use crate::activations::{Format, Steps};
@@ -72,13 +72,9 @@ pub(super) fn thread_scratch(panels: &IntPanels, out: Shape, format: Format) -> 
 pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, o: Operands<'_>, c: &mut Context<'_>) {
     let (x, epilogue) = (o.inputs[0], call.epilogue);
     let last = &o.inputs[o.count - 1];
-    let place = |data: *mut f32, format| match format {
-        Format::F16 => Place::F16(data.cast()),
-        _ => Place::F32(data),
-    };
     let start = o.out.as_mut_ptr();
     let out = match int8_rows(o.shape, o.format) {
-        None => Output::Direct(SharedPlace(place(start, o.format))),
+        None => Output::Direct(SharedPlace::new(start, o.format)),
         Some(layout) => {
             let (steps, bytes) = layout.split_mut(o.out);
             Output::Rounded {
@@ -96,7 +92,7 @@ pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, o: Operands<'_>, c: &mut
         input: Input::NONE,
         to: o.shape,
         vector: epilogue.vector.then(|| o.inputs[call.vector_input()].data),
-        residual: epilogue.residual.then(|| SharedPlace(place(residual, last.format))),
+        residual: epilogue.residual.then(|| SharedPlace::new(residual, last.format)),
         out,
     };
     if let Some(prologue) = *call.prologue {
@@ -264,15 +260,6 @@ enum Output {
     },
 }
 
-/// Where tasks read summands and write their outputs, each to a part of its own.
-#[derive(Clone, Copy)]
-struct SharedPlace(Place);
-
-// SAFETY: tasks have disjoint rows and columns.
-unsafe impl Send for SharedPlace {}
-// SAFETY: as above.
-unsafe impl Sync for SharedPlace {}
-
 impl<'a> Product<'a> {
     /// The product of `input`, with outputs that are seen as `to`.
     pub fn with_input<'b>(self, input: Input<'b>, to: Shape) -> Product<'b>
@@ -285,8 +272,7 @@ impl<'a> Product<'a> {
     /// Where the outputs begin.
     pub fn out_bytes(&self) -> *const u8 {
         match self.out {
-            Output::Direct(SharedPlace(Place::F32(p))) => p.cast(),
-            Output::Direct(SharedPlace(Place::F16(p))) => p.cast(),
+            Output::Direct(place) => place.start.cast(),
             Output::Rounded { bytes, .. } => bytes.0,
         }
     }
@@ -328,7 +314,7 @@ impl<'a> Product<'a> {
             (as_u32(offsets), as_i32(sums), bytes_as_i8(as_bytes(decoded)));
         self.locate(rows.clone(), offsets);
         let (out, first) = match self.out {
-            Output::Direct(place) => (place.0, 0),
+            Output::Direct(place) => (place.place(), 0),
             Output::Rounded { .. } => (Place::F32(staged.as_mut_ptr()), rows.start),
         };
         let task = Task { rows: rows.clone(), offsets, out, first };
@@ -567,7 +553,7 @@ impl<'a> Product<'a> {
             vector: self.vector.map(|v| &v[n * self.to.c + columns.start..]),
             pointwise: epilogue.pointwise,
             gate: epilogue.gated.then_some(group.step * LANES),
-            residual: self.residual.map(|r| r.0.offset(at)),
+            residual: self.residual.map(|r| r.place().offset(at)),
             out: task.out.offset(at - task.first * self.to.c),
             stride: self.to.c,
             width,

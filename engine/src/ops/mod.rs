@@ -8,6 +8,7 @@ mod int_bands;
 mod int_matmul;
 mod matmul;
 mod norm;
+mod pack;
 mod quantise;
 mod rows;
 mod shape;
@@ -23,6 +24,7 @@ use crate::fuse::Fused;
 use crate::graph::Op;
 use crate::kernels::Kernels;
 use crate::kernels::rest::Rest;
+use crate::kernels::rows::Place;
 use crate::mapped::MappedBytes;
 use crate::plan::Step;
 use crate::pool::Pool;
@@ -78,7 +80,10 @@ impl<'a> Operand<'a> {
 /// How int8 values of a shape lie in their buffer; `None` for others.
 fn int8_rows(shape: Shape, format: Format) -> Option<Rows> {
     match format {
-        Format::F32 | Format::F16 => None,
+        Format::F32
+        | Format::F16
+        | Format::PackedQueries { .. }
+        | Format::PackedKeys { .. } => None,
         Format::Int8(steps) => Some(Rows { shape, steps }),
     }
 }
@@ -116,8 +121,10 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
             norm::group_scales(&g, o.inputs[0], o.out, o.scratch, c);
         }
         Op::LayerNorm { norm, eps } => norm::layer_norm(norm, *eps, o, c),
-        Op::Attention { heads, integer: true, .. } => int_attention::attention(*heads, o, c),
-        Op::Attention { heads, mask, .. } => attention::attention(*heads, *mask, o, c),
+        Op::Attention { heads, mask } => attention::attention(*heads, *mask, o, c),
+        Op::PackQueries => pack::pack_queries(o, c),
+        Op::PackKeys => pack::pack_keys(o, c),
+        Op::IntAttention { heads } => int_attention::attention(*heads, o, c),
         Op::Pointwise(function) => rows::pointwise(*function, a, o.out, c),
         Op::Geglu => rows::geglu(a, o.out, c),
         Op::Add => rows::add(a, b, o.out, c),
@@ -145,9 +152,6 @@ pub(crate) fn scratch(step: &Fused) -> usize {
             }
         }
         Op::Quantise => quantise::scratch(step.shape, step.format),
-        Op::Attention { heads, integer: true, .. } => {
-            int_attention::scratch(*heads, step.inputs[1].shape)
-        }
         Op::Attention { heads, .. } => attention::scratch(*heads, step.inputs[1].shape),
         _ => 0,
     }
@@ -162,10 +166,9 @@ pub(crate) fn thread_scratch(step: &Fused) -> usize {
         },
         Op::LayerNorm { .. } | Op::GroupNorm { .. } => norm::thread_scratch(step.shape),
         Op::Quantise | Op::Concat => step.shape.c,
-        Op::Attention { heads, integer: true, .. } => {
-            int_attention::thread_scratch(*heads, step.shape)
-        }
+        Op::IntAttention { heads } => int_attention::thread_scratch(*heads, step.shape),
         Op::Attention { heads, .. } => attention::thread_scratch(*heads, step.shape),
+        Op::PackQueries | Op::PackKeys => pack::thread_scratch(step),
         _ => 0,
     }
 }
@@ -206,7 +209,7 @@ pub(crate) fn macs(step: &Step) -> u64 {
     let rows = step.out.shape.rows() as u64;
     match &step.op {
         Op::Conv { filter, .. } => rows * (filter.outputs() * filter.depth()) as u64,
-        Op::Attention { .. } => {
+        Op::Attention { .. } | Op::IntAttention { .. } => {
             2 * rows * (step.inputs[1].shape.positions() * step.out.shape.c) as u64
         }
         _ => 0,
@@ -275,6 +278,31 @@ impl SharedMut {
     unsafe fn pointer(&self, at: usize) -> *mut f32 {
         // SAFETY: the caller's contract.
         unsafe { self.0.add(at) }
+    }
+}
+
+/// As [`SharedMut`], of f32 or f16.
+#[derive(Clone, Copy)]
+struct SharedPlace {
+    start: *mut f32,
+    format: Format,
+}
+
+// SAFETY: it is left to those that use a place that no two tasks touch the same values.
+unsafe impl Send for SharedPlace {}
+// SAFETY: as above.
+unsafe impl Sync for SharedPlace {}
+
+impl SharedPlace {
+    fn new(start: *mut f32, format: Format) -> Self {
+        Self { start, format }
+    }
+
+    fn place(&self) -> Place {
+        match self.format {
+            Format::F16 => Place::F16(self.start.cast()),
+            _ => Place::F32(self.start),
+        }
     }
 }
 

@@ -75,44 +75,55 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
-    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self {
+    unsafe fn max_i32(self, p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         Self(unsafe {
-            [0, 8].map(|i| {
-                let v = _mm256_loadu_si256(p.add(i).cast());
-                _mm256_cvtepi32_ps(_mm256_sub_epi32(v, _mm256_set1_epi32(base)))
-            })
+            let (a, b) = (_mm256_loadu_si256(p.cast()), _mm256_loadu_si256(p.add(8).cast()));
+            [
+                _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(self.0[0]), a)),
+                _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(self.0[1]), b)),
+            ]
         })
     }
     #[inline(always)]
-    unsafe fn add_bits(self, b: Self) -> Self {
-        let add = |a: __m256, b: __m256| {
-            // SAFETY: the trait's contract.
-            unsafe {
-                let sum = _mm256_add_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b));
-                _mm256_castsi256_ps(sum)
-            }
-        };
-        Self([add(self.0[0], b.0[0]), add(self.0[1], b.0[1])])
-    }
-    #[inline(always)]
-    unsafe fn times_power(self, n: Self) -> Self {
+    unsafe fn round_bits(self) -> Self {
         // SAFETY: the trait's contract.
-        unsafe {
-            let power =
-                n.0.map(|n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(n))));
-            self.add_bits(Self(power))
-        }
+        Self(unsafe {
+            [
+                _mm256_castsi256_ps(_mm256_cvtps_epi32(self.0[0])),
+                _mm256_castsi256_ps(_mm256_cvtps_epi32(self.0[1])),
+            ]
+        })
     }
     #[inline(always)]
-    unsafe fn store_low_bytes(self, p: *mut u8) {
-        // SAFETY: the trait's contract. A byte without its upper bits is packed unchanged.
+    unsafe fn mantissa(self) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            let mantissa = _mm256_castsi256_ps(_mm256_set1_epi32(0x007f_ffff));
+            let one = _mm256_set1_ps(1.0);
+            [
+                _mm256_or_ps(_mm256_and_ps(self.0[0], mantissa), one),
+                _mm256_or_ps(_mm256_and_ps(self.0[1], mantissa), one),
+            ]
+        })
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(v: [Self; 4], p: *mut u8, sums: Self) -> Self {
+        // SAFETY: the trait's contract. Packing works within 128 bits, as the order of bytes does.
         unsafe {
-            let low = _mm256_set1_epi32(255);
-            let [a, b] = self.0.map(|v| _mm256_and_si256(_mm256_castps_si256(v), low));
-            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(a, b));
-            let (low, high) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
-            _mm_storeu_si128(p.cast(), _mm_packus_epi16(low, high));
+            let mut sums = sums.0;
+            for (half, sums) in sums.iter_mut().enumerate() {
+                let a = _mm256_cvtps_epi32(v[0].0[half]);
+                let b = _mm256_cvtps_epi32(v[1].0[half]);
+                let c = _mm256_cvtps_epi32(v[2].0[half]);
+                let d = _mm256_cvtps_epi32(v[3].0[half]);
+                let bytes = _mm256_packus_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+                _mm256_storeu_si256(p.add(32 * half).cast(), bytes);
+                let sum = _mm256_sad_epu8(bytes, _mm256_setzero_si256());
+                let sum = _mm256_add_epi32(_mm256_castps_si256(*sums), sum);
+                *sums = _mm256_castsi256_ps(sum);
+            }
+            Self(sums)
         }
     }
     #[inline(always)]

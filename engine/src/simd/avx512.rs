@@ -9,7 +9,9 @@ pub(crate) struct Avx512(__m512);
 
 /// The features that [`Avx512`] needs.
 pub(crate) fn is_available() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq")
+    is_x86_feature_detected!("avx512f")
+        && is_x86_feature_detected!("avx512dq")
+        && is_x86_feature_detected!("avx512bw")
 }
 
 impl Simd for Avx512 {
@@ -63,33 +65,38 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
-    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self {
+    unsafe fn max_i32(self, p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         Self(unsafe {
-            let v = _mm512_sub_epi32(_mm512_loadu_si512(p.cast()), _mm512_set1_epi32(base));
-            _mm512_cvtepi32_ps(v)
+            let v = _mm512_loadu_si512(p.cast());
+            _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(self.0), v))
         })
     }
     #[inline(always)]
-    unsafe fn add_bits(self, b: Self) -> Self {
+    unsafe fn round_bits(self) -> Self {
         // SAFETY: the trait's contract.
+        Self(unsafe { _mm512_castsi512_ps(_mm512_cvtps_epi32(self.0)) })
+    }
+    #[inline(always)]
+    unsafe fn mantissa(self) -> Self {
+        // SAFETY: the trait's contract. The table is that of `a & b | c`.
         Self(unsafe {
-            let sum = _mm512_add_epi32(_mm512_castps_si512(self.0), _mm512_castps_si512(b.0));
-            _mm512_castsi512_ps(sum)
+            let (bits, mantissa) = (_mm512_castps_si512(self.0), _mm512_set1_epi32(0x007f_ffff));
+            let one = _mm512_castps_si512(_mm512_set1_ps(1.0));
+            _mm512_castsi512_ps(_mm512_ternarylogic_epi32::<0b1110_1010>(bits, mantissa, one))
         })
     }
     #[inline(always)]
-    unsafe fn times_power(self, n: Self) -> Self {
+    unsafe fn store_bytes(v: [Self; 4], p: *mut u8, sums: Self) -> Self {
         // SAFETY: the trait's contract.
-        Self(unsafe {
-            let power = _mm512_slli_epi32::<23>(_mm512_castps_si512(n.0));
-            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(self.0), power))
-        })
-    }
-    #[inline(always)]
-    unsafe fn store_low_bytes(self, p: *mut u8) {
-        // SAFETY: the trait's contract.
-        unsafe { _mm_storeu_si128(p.cast(), _mm512_cvtepi32_epi8(_mm512_castps_si512(self.0))) }
+        unsafe {
+            let (a, b) = (_mm512_cvtps_epi32(v[0].0), _mm512_cvtps_epi32(v[1].0));
+            let (c, d) = (_mm512_cvtps_epi32(v[2].0), _mm512_cvtps_epi32(v[3].0));
+            let bytes = _mm512_packus_epi16(_mm512_packs_epi32(a, b), _mm512_packs_epi32(c, d));
+            _mm512_storeu_si512(p.cast(), bytes);
+            let sum = _mm512_sad_epu8(bytes, _mm512_setzero_si512());
+            Self(_mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(sums.0), sum)))
+        }
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {

@@ -39,15 +39,18 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_i8(p: *const u8, offset: u8) -> Self;
     /// Sixteen 32-bit integers, converted (to nearest, ties to even).
     unsafe fn load_i32(p: *const i32) -> Self;
-    /// Sixteen 32-bit integers less `base` (which may not overflow), converted.
-    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self;
-    /// The lanes' bits plus those of `b`, as integers that wrap.
-    unsafe fn add_bits(self, b: Self) -> Self;
-    /// The lanes times two to the power of the integer in the low 9 bits of the bits of `n`, by an
-    /// addition to the exponent: neither may leave the range of normal numbers.
-    unsafe fn times_power(self, n: Self) -> Self;
-    /// Writes the lowest byte of each lane's bits.
-    unsafe fn store_low_bytes(self, p: *mut u8);
+    /// The larger of the integers in the lanes' bits and the sixteen at `p`, as bits.
+    unsafe fn max_i32(self, p: *const i32) -> Self;
+    /// The bits of the nearest integers (ties to even). Lanes are below `2^31`; those below `-2^31`
+    /// become that.
+    unsafe fn round_bits(self) -> Self;
+    /// The lanes' fractions, from 1 to 2: their bits with the sign and exponent of 1.
+    unsafe fn mantissa(self) -> Self;
+    /// Rounds lanes below 256 (ties to even), negative ones and those that are no number to zero, and
+    /// writes them as bytes: lane `4 l + i` of `v[s]` to `p[16 l + 4 s + i]`, the order in which every
+    /// instruction set packs quarters of its registers. Adds the bytes to integers in the bits of
+    /// `sums`; each instruction set adds other bytes to other lanes.
+    unsafe fn store_bytes(v: [Self; 4], p: *mut u8, sums: Self) -> Self;
     /// Writes sixteen values.
     unsafe fn store(self, p: *mut f32);
     /// Writes sixteen lanes of -127 ..= 127, rounded (ties to even), as bytes, each plus `offset`

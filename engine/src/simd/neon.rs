@@ -58,6 +58,24 @@ unsafe fn power_of_two(n: float32x4_t) -> float32x4_t {
 }
 
 #[inline(always)]
+unsafe fn larger_integer(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    // SAFETY: the caller's contract.
+    unsafe { vreinterpretq_f32_s32(vmaxq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b))) }
+}
+
+#[inline(always)]
+unsafe fn nearest(v: float32x4_t) -> float32x4_t {
+    // SAFETY: the caller's contract.
+    unsafe { vreinterpretq_f32_s32(vcvtnq_s32_f32(v)) }
+}
+
+#[inline(always)]
+unsafe fn fraction(v: float32x4_t) -> float32x4_t {
+    // SAFETY: the caller's contract.
+    unsafe { vbslq_f32(vdupq_n_u32(0x007f_ffff), v, vdupq_n_f32(1.0)) }
+}
+
+#[inline(always)]
 unsafe fn widen(p: *const u16) -> float32x4_t {
     // SAFETY: the caller's contract.
     unsafe { vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))) }
@@ -123,38 +141,40 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
-    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self {
-        // SAFETY: the trait's contract.
-        Self(unsafe {
-            [0, 4, 8, 12].map(|i| vcvtq_f32_s32(vsubq_s32(vld1q_s32(p.add(i)), vdupq_n_s32(base))))
-        })
-    }
-    #[inline(always)]
-    unsafe fn add_bits(self, b: Self) -> Self {
-        let add = |a: float32x4_t, b: float32x4_t| {
-            // SAFETY: the trait's contract.
-            unsafe {
-                vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)))
-            }
-        };
-        let (a, b) = (self.0, b.0);
-        Self([add(a[0], b[0]), add(a[1], b[1]), add(a[2], b[2]), add(a[3], b[3])])
-    }
-    #[inline(always)]
-    unsafe fn times_power(self, n: Self) -> Self {
+    unsafe fn max_i32(self, p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         unsafe {
-            let shift = |n| vreinterpretq_f32_s32(vshlq_n_s32::<23>(vreinterpretq_s32_f32(n)));
-            self.add_bits(Self(n.0.map(shift)))
+            let v = Self::load(p.cast());
+            each!(larger_integer, self, v)
         }
     }
     #[inline(always)]
-    unsafe fn store_low_bytes(self, p: *mut u8) {
+    unsafe fn round_bits(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { each!(nearest, self) }
+    }
+    #[inline(always)]
+    unsafe fn mantissa(self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { each!(fraction, self) }
+    }
+    #[inline(always)]
+    unsafe fn store_bytes(v: [Self; 4], p: *mut u8, sums: Self) -> Self {
         // SAFETY: the trait's contract.
         unsafe {
-            let [a, b, c, d] = self.0.map(|v| vmovn_u32(vreinterpretq_u32_f32(v)));
-            let (low, high) = (vmovn_u16(vcombine_u16(a, b)), vmovn_u16(vcombine_u16(c, d)));
-            vst1q_u8(p, vcombine_u8(low, high));
+            let mut sums = sums.0;
+            for (quarter, sums) in sums.iter_mut().enumerate() {
+                let a = vreinterpretq_u16_u32(vcvtnq_u32_f32(v[0].0[quarter]));
+                let b = vreinterpretq_u16_u32(vcvtnq_u32_f32(v[1].0[quarter]));
+                let c = vreinterpretq_u16_u32(vcvtnq_u32_f32(v[2].0[quarter]));
+                let d = vreinterpretq_u16_u32(vcvtnq_u32_f32(v[3].0[quarter]));
+                let (low, high) = (vuzp1q_u16(a, b), vuzp1q_u16(c, d));
+                let bytes = vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
+                vst1q_u8(p.add(16 * quarter), bytes);
+                let sum = vpadalq_u16(vreinterpretq_u32_f32(*sums), vpaddlq_u8(bytes));
+                *sums = vreinterpretq_f32_u32(sum);
+            }
+            Self(sums)
         }
     }
     #[inline(always)]

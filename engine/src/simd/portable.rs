@@ -63,25 +63,32 @@ impl Simd for Portable {
         unsafe { p.cast::<[u8; LANES]>().write(self.0.map(byte)) }
     }
     #[inline(always)]
-    unsafe fn load_i32_less(p: *const i32, base: i32) -> Self {
+    unsafe fn max_i32(self, p: *const i32) -> Self {
         // SAFETY: the caller vouches for sixteen values at `p`.
-        Self(
-            unsafe { p.cast::<[i32; LANES]>().read_unaligned() }
-                .map(|v| v.wrapping_sub(base) as f32),
-        )
+        let v = Self(unsafe { p.cast::<[f32; LANES]>().read_unaligned() });
+        let larger = |a: f32, b: f32| a.to_bits().cast_signed().max(b.to_bits().cast_signed());
+        self.zip(v, |a, b| f32::from_bits(larger(a, b).cast_unsigned()))
     }
     #[inline(always)]
-    unsafe fn add_bits(self, b: Self) -> Self {
-        self.zip(b, |a, b| f32::from_bits(a.to_bits().wrapping_add(b.to_bits())))
+    unsafe fn round_bits(self) -> Self {
+        Self(self.0.map(|v| f32::from_bits((v.round_ties_even() as i32).cast_unsigned())))
     }
     #[inline(always)]
-    unsafe fn times_power(self, n: Self) -> Self {
-        self.zip(n, |a, n| f32::from_bits(a.to_bits().wrapping_add(n.to_bits() << 23)))
+    unsafe fn mantissa(self) -> Self {
+        Self(self.0.map(|v| f32::from_bits(v.to_bits() & 0x007f_ffff | 1.0_f32.to_bits())))
     }
     #[inline(always)]
-    unsafe fn store_low_bytes(self, p: *mut u8) {
-        // SAFETY: the caller vouches for room for sixteen bytes at `p`.
-        unsafe { p.cast::<[u8; LANES]>().write(self.0.map(|v| v.to_bits() as u8)) }
+    unsafe fn store_bytes(v: [Self; 4], p: *mut u8, sums: Self) -> Self {
+        let mut sums = sums.0;
+        for (i, sum) in sums.iter_mut().enumerate() {
+            let four = v.map(|v| v.0[i].round_ties_even() as u8);
+            for (s, byte) in four.into_iter().enumerate() {
+                // SAFETY: the caller vouches for room for 64 bytes at `p`.
+                unsafe { p.add(i / 4 * 16 + s * 4 + i % 4).write(byte) }
+                *sum = f32::from_bits(sum.to_bits() + u32::from(byte));
+            }
+        }
+        Self(sums)
     }
     #[inline(always)]
     unsafe fn store(self, p: *mut f32) {
