@@ -18,6 +18,7 @@ from .workloads import WORKLOADS, Files, Workload
 F16, Q8_0 = 1, 8  # ggml's numbers of the types
 WARNING = 2  # and errors are 3, as it numbers its messages
 MOST_STEPS = 50
+NOISE = "14.6"  # a schedule of one level of noise has no step: what is decoded is the noise
 PROMPT = "a red sun over blue mountains at dusk"
 PARTS = {
     "unet/diffusion_pytorch_model.safetensors": "sd15",
@@ -36,8 +37,13 @@ def network(models: Path, arch: str) -> Path:
 
 
 def text_encoder(folder: Path) -> None:
-    """CLIP ViT-L/14's text encoder with random weights."""
+    """CLIP ViT-L/14's text encoder with random weights.
+
+    Its tensors are named `text_model.` as in published models, by which stable-diffusion.cpp tells
+    Stable Diffusion 1 from others; transformers 5 saves them without.
+    """
     import torch
+    from safetensors.torch import save_file
     from transformers import CLIPTextConfig, CLIPTextModel
 
     torch.manual_seed(0)
@@ -48,7 +54,10 @@ def text_encoder(folder: Path) -> None:
         num_hidden_layers=12,
         num_attention_heads=12,
     )
-    CLIPTextModel(config).save_pretrained(folder)
+    tensors = CLIPTextModel(config).state_dict()
+    whole = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in tensors.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(whole, folder / "model.safetensors")
 
 
 def make(files: Files, path: Path) -> None:
@@ -135,7 +144,8 @@ def paint(files: Files, threads: int, watcher: Watcher) -> None:
         height=side,
         cfg_scale=1.0,
         sample_method="euler",
-        sample_steps=MOST_STEPS if files.work.part == "unet" else 1,
+        sample_steps=MOST_STEPS,
+        sigmas="" if files.work.part == "unet" else NOISE,
         seed=1,
         progress_callback=watcher.step,
     )
