@@ -7,6 +7,10 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("svg")
+matplotlib.rcParams |= {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "peers",
+}  # small, and the same again
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 
@@ -56,7 +60,8 @@ def draw(content: dict, threads: int, path: Path) -> None:
             bars(axes, mine, title)
             axes.set_title(f"{work.name}: {title}", fontsize=9)
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """stable-diffusion.cpp, which runs whole pipelines and not single networks.
 
 A pipeline of the same random networks is made once; the seconds of a UNet step and of a decode are
-read off its own callbacks. With guidance 1 a step is one forward at batch 1. Its answer to a given
-input cannot be had, so there is no accuracy.
+read off its own callbacks. With guidance 1 a step is one forward at batch 1; what is decoded is
+noise, without a step before it. Its answer to a given input cannot be had, so there is no accuracy.
 """
 
 import argparse
@@ -93,7 +93,7 @@ class Watcher:
     def __init__(self, work: Workload, seconds: float) -> None:
         self.part, self.seconds = work.part, seconds
         self.timing, self.total = Timing(), None
-        self.watch = Stopwatch()
+        self.watch, self.trouble = Stopwatch(), ""
 
     def step(self, step: int, _steps: int, _seconds: float) -> None:
         """A UNet step ended; step 0 says that the first begins. The first step is the warm-up."""
@@ -110,7 +110,7 @@ class Watcher:
     def log(self, level: int, text: bytes, _data: ctypes.c_void_p) -> None:
         """Decoding is told in the log. It happens once, so there is no warm-up."""
         if level >= WARNING:
-            print(text.decode(errors="replace"), end="", file=sys.stderr, flush=True)
+            self.trouble = text.decode(errors="replace").strip()
         if self.part != "decoder":
             return
         if b"- decoding " in text:
@@ -123,11 +123,18 @@ class Watcher:
         print(json.dumps({"relative_rmse": None, **figures(self.timing)}), flush=True)
         os._exit(0)
 
+    def give_up(self, error: Exception) -> None:
+        """Ends without freeing a pipeline that was refused, at which 0.4.7 crashes."""
+        print(f"{error}: {self.trouble}", file=sys.stderr, flush=True)
+        os._exit(1)
+
 
 def paint(files: Files, threads: int, watcher: Watcher) -> None:
     """Paints until the watcher has seen enough."""
     import stable_diffusion_cpp
 
+    log = stable_diffusion_cpp.sd_log_callback(watcher.log)
+    stable_diffusion_cpp.sd_set_log_callback(log, ctypes.c_void_p(0))
     tiny = network(files.models, "taesd")
     model = stable_diffusion_cpp.StableDiffusion(
         model_path=str(files.models / "stable-diffusion.cpp" / "q8_0.gguf"),
@@ -135,8 +142,6 @@ def paint(files: Files, threads: int, watcher: Watcher) -> None:
         n_threads=threads,
         verbose=True,
     )
-    log = stable_diffusion_cpp.sd_log_callback(watcher.log)
-    stable_diffusion_cpp.sd_set_log_callback(log, ctypes.c_void_p(0))
     side = files.work.side * 8
     model.generate_image(
         PROMPT,
@@ -159,7 +164,11 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, required=True)
     args = parser.parse_args()
     files = Files(args.models, WORKLOADS[args.workload])
-    paint(files, args.threads, Watcher(files.work, args.seconds))
+    watcher = Watcher(files.work, args.seconds)
+    try:
+        paint(files, args.threads, watcher)
+    except ValueError as error:
+        watcher.give_up(error)
     sys.exit("stable-diffusion.cpp ended before the work was timed")
 
 

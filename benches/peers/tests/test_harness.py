@@ -7,7 +7,8 @@ import unittest
 from array import array
 from pathlib import Path
 
-from harness import child, make, pochade, report
+import run
+from harness import child, make, pochade, publish, report
 from harness.engines import ENGINES
 from harness.workloads import WORKLOADS, Files
 
@@ -108,6 +109,33 @@ class Report(unittest.TestCase):
             self.assertEqual((both["wall_best"], both["cpu_median"]), (1.0, 2.0))
         later = {**second, "run": "later"}
         self.assertEqual(report.joined(first, later), later)
+
+
+class Choice(unittest.TestCase):
+    def test_an_engine_is_named_with_its_weights_or_by_its_name_alone(self) -> None:
+        keys = ["openvino int8", "openvino int8 without AMX", "onnxruntime f32"]
+        for name, count in (("openvino", 2), ("openvino int8", 1), ("onnx", 0)):
+            self.assertEqual([run.is_named(key, [name]) for key in keys].count(True), count, name)
+
+    def test_an_unknown_engine_is_refused(self) -> None:
+        with self.assertRaisesRegex(SystemExit, "no engine 'openvno'"):
+            run.chosen(["pochade", "openvno"])
+
+
+class Publish(unittest.TestCase):
+    def test_the_table_replaces_what_is_between_the_marks_and_nothing_else(self) -> None:
+        machine = {"processor": "p", "cores": 2, "instructions": ["avx2"]}
+        content = {"rows": [row(wall_best=1.0)], "versions": {}, "machine": machine}
+        text = f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n"
+        once = publish.put(text, content)
+        self.assertTrue(once.startswith("before\n") and once.endswith("\nafter\n"))
+        self.assertIn("\n### small-unet-32, 3.14 GMAC, 1 thread\n", once)
+        self.assertNotIn("old", once)
+        self.assertEqual(publish.put(once, content), once)
+
+    def test_a_document_without_marks_is_refused(self) -> None:
+        with self.assertRaisesRegex(SystemExit, "lacks the marks"):
+            publish.put("no marks", {})
 
 
 if __name__ == "__main__":
