@@ -4,5 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")"
 engines=("pochade" "openvino" "onnxruntime f32" "onnxruntime int8 QDQ" "rten f32" "tract f32" "stable-diffusion.cpp")
 python3 run.py --engines "${engines[@]}" "$@" --prepare
+rm -rf results
 python3 run.py --engines "${engines[@]}" --seconds 3 "$@" --no-install
 python3 -m harness.publish

@@ -43,7 +43,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--pochade", type=Path, default=HERE.parent.parent / "target/release/pochade"
     )
-    parser.add_argument("--answers", type=Path, help="folder of what Pochade answered, see README")
     parser.add_argument("--wrap", default="", help="a command put before every timed child")
     parser.add_argument("--jobs", type=int, default=2, help="compilers at once while installing")
     parser.add_argument("--no-install", action="store_true", help="use what is installed already")
@@ -130,8 +129,13 @@ def ours(weights: str, files: Files, args: argparse.Namespace) -> dict:
     ended = child.run([*shlex.split(args.wrap), *words], args.threads)
     if ended.status != 0:
         return {"failed": child.last_line(ended.errors, ended.status)}
-    rmse = pochade.relative_rmse(files, weights, args.answers)
-    return {**pochade.figures(ended.output, ended), "relative_rmse": rmse}
+    row = pochade.figures(ended.output, ended)
+    trouble = ensure(files, "reference", args.venv)
+    try:
+        return {**row, "relative_rmse": pochade.relative_rmse(args.pochade, files, weights)}
+    except subprocess.CalledProcessError as error:
+        say(f"  no accuracy of {OURS} {weights}: {trouble or error}")
+        return {**row, "relative_rmse": None}
 
 
 def rows(work: Workload, args: argparse.Namespace, record: report.Record) -> None:

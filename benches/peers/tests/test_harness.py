@@ -67,15 +67,26 @@ class Pochade(unittest.TestCase):
         words = pochade.command(Path("pochade"), SMALL, "int8", ["--threads", "1"])
         self.assertEqual(words[words.index("--size") + 1], "256")
 
-    def test_accuracy_is_of_the_answer_in_the_folder_and_else_none(self) -> None:
+    def test_accuracy_is_relative_to_the_reference(self) -> None:
         with tempfile.TemporaryDirectory() as scratch:
-            files = Files(Path(scratch), SMALL)
-            files.folder.mkdir()
-            files.reference.write_bytes(array("f", [3.0, 4.0]).tobytes())
-            answer = Path(scratch) / "small-unet-32-int8.f32"
+            reference, answer = Path(scratch) / "reference.f32", Path(scratch) / "answer.f32"
+            reference.write_bytes(array("f", [3.0, 4.0]).tobytes())
             answer.write_bytes(array("f", [3.0, 4.5]).tobytes())
-            self.assertAlmostEqual(pochade.relative_rmse(files, "int8", Path(scratch)), 0.1)
-            self.assertIsNone(pochade.relative_rmse(files, "int4", Path(scratch)))
+            self.assertAlmostEqual(pochade.distance(answer, reference), 0.1)
+
+    def test_without_the_programs_beside_the_binary_there_is_no_accuracy(self) -> None:
+        files = Files(Path("models"), SMALL)
+        self.assertIsNone(pochade.relative_rmse(Path("no/such/pochade"), files, "int8"))
+
+    def test_a_network_is_opened_as_a_model_of_one_part_without_a_copy(self) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            for name, place in (("small-unet-32", "unet"), ("taesd-64", "vae")):
+                files = Files(Path(scratch), WORKLOADS[name])
+                files.diffusers.mkdir(parents=True)
+                folder = pochade.folder_of(files)
+                self.assertEqual((folder / place).resolve(), files.diffusers.resolve())
+                self.assertIn(place, json.loads((folder / "model_index.json").read_text()))
+            self.assertEqual(pochade.model(files, "f32", Path("unused")), folder)
 
 
 class Report(unittest.TestCase):
