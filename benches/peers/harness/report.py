@@ -180,8 +180,9 @@ def section(work: Workload, rows: list[dict], threads: int) -> str:
     parts = [f"## {work.name}, {work.gmac:g} GMAC, {threads} {plural}", ""]
     parts += [HEAD, *map(line, timed), ""]
     for row in rows:
-        if not is_timed(row):
-            parts += [f"- {row['engine']} {row['weights']}: {summary(row)}"]
+        remark = row.get("note") if is_timed(row) else summary(row)
+        if remark:
+            parts += [f"- {row['engine']} {row['weights']}: {remark}"]
     return "\n".join(parts).rstrip() + "\n"
 
 

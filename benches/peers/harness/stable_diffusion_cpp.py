@@ -20,6 +20,11 @@ WARNING = 2  # and errors are 3, as it numbers its messages
 MOST_STEPS = 50
 NOISE = "14.6"  # a schedule of one level of noise has no step: what is decoded is the noise
 PROMPT = "a red sun over blue mountains at dusk"
+PIPELINE = "memory and file are of the whole pipeline"
+NOTES = {
+    "unet": f"a step at guidance 1, from one progress callback to the next; {PIPELINE}",
+    "decoder": f"one decode between two lines of its log, without a warm-up; {PIPELINE}",
+}
 PARTS = {
     "unet/diffusion_pytorch_model.safetensors": "sd15",
     "vae/diffusion_pytorch_model.safetensors": "kl-f8",
@@ -120,7 +125,8 @@ class Watcher:
             self.finish()
 
     def finish(self) -> None:
-        print(json.dumps({"relative_rmse": None, **figures(self.timing)}), flush=True)
+        row = {"relative_rmse": None, "note": NOTES[self.part], **figures(self.timing)}
+        print(json.dumps(row), flush=True)
         os._exit(0)
 
     def give_up(self, error: Exception) -> None:

@@ -102,6 +102,11 @@ class Report(unittest.TestCase):
     def test_a_row_without_processor_time_can_be_told(self) -> None:
         self.assertEqual(report.summary(row(wall_best=2.5)), "2.50 s wall")
 
+    def test_below_the_table_stand_what_failed_and_how_an_unusual_figure_was_taken(self) -> None:
+        rows = [row(wall_best=2.5, note="one step"), row(failed="no such file"), row(wall_best=1.0)]
+        remarks = [s for s in report.section(SMALL, rows, 1).splitlines() if s.startswith("- ")]
+        self.assertEqual(remarks, ["- torch f32: one step", "- torch f32: failed: no such file"])
+
     def test_a_second_run_replaces_the_row_of_the_first(self) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             content = {"rows": [], "versions": {}}
