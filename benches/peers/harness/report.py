@@ -130,7 +130,8 @@ def seconds(value: float | None) -> str:
     """Three significant digits, in milliseconds below a second."""
     if value is None:
         return ""
-    return f"{value * 1000:#.3g} ms".replace(". ", " ") if value < 1 else f"{value:#.3g} s"
+    text = f"{value * 1000:#.3g} ms" if value < 1 else f"{value:#.3g} s"
+    return text.replace(". ", " ")
 
 
 def quotient(value: float | None, unit: int) -> str:

@@ -101,6 +101,7 @@ class Report(unittest.TestCase):
 
     def test_a_row_without_processor_time_can_be_told(self) -> None:
         self.assertEqual(report.summary(row(wall_best=2.5)), "2.50 s wall")
+        self.assertEqual(report.summary(row(wall_best=123.4)), "123 s wall")
 
     def test_below_the_table_stand_what_failed_and_how_an_unusual_figure_was_taken(self) -> None:
         rows = [row(wall_best=2.5, note="one step"), row(failed="no such file"), row(wall_best=1.0)]
