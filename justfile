@@ -23,7 +23,7 @@ bench:
 
 # Pochade beside other engines on the same random networks (see benches/peers/README.md).
 peers *arguments:
-    cargo build --release
+    cargo build --release --workspace && cargo build --release --example forward
     python3 benches/peers/run.py {{arguments}}
 
 # Reference data for the tests, from diffusers and transformers (see tests/fixtures/README.md).

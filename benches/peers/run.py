@@ -2,6 +2,7 @@
 
     python benches/peers/run.py                       everything, one thread
     python benches/peers/run.py --workloads small-unet-32 --engines "openvino int8" pochade
+    python benches/peers/run.py --prepare             makes what is missing, runs nothing
     python benches/peers/run.py --list                names of workloads and engines
 
 Installs the rivals, makes the models that are missing, runs every engine in a process of its own,
@@ -22,6 +23,8 @@ from harness.workloads import WORKLOADS, Files, Workload
 
 HERE = Path(__file__).resolve().parent
 OURS = "pochade"
+OUR_KEYS = {f"{OURS} {weights}": weights for weights in pochade.WEIGHTS}
+KEYS = [*OUR_KEYS, *(engine.key for engine in ENGINES)]
 
 
 def arguments() -> argparse.Namespace:
@@ -29,7 +32,7 @@ def arguments() -> argparse.Namespace:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--workloads", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
-    parser.add_argument("--engines", nargs="+", default=[OURS, *(e.key for e in ENGINES)])
+    parser.add_argument("--engines", nargs="+", default=KEYS)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=10, help="timed seconds per engine")
     parser.add_argument("--passes", type=int, default=1, help="how often everything is repeated")
@@ -40,10 +43,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--pochade", type=Path, default=HERE.parent.parent / "target/release/pochade"
     )
-    parser.add_argument("--answers", type=Path, help="folder of what Pochade answered, see README")
     parser.add_argument("--wrap", default="", help="a command put before every timed child")
     parser.add_argument("--jobs", type=int, default=2, help="compilers at once while installing")
     parser.add_argument("--no-install", action="store_true", help="use what is installed already")
+    parser.add_argument("--prepare", action="store_true", help="make what is missing, run nothing")
     parser.add_argument("--list", action="store_true", help="names the workloads and engines")
     return parser.parse_args()
 
@@ -52,13 +55,17 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def is_named(key: str, names: list[str]) -> bool:
+    """Whether an engine with its weights was asked for, by both or by its name alone."""
+    return key in names or key.split()[0] in names
+
+
 def chosen(names: list[str]) -> list[Engine]:
     """The rivals that were asked for, in the order of the registry."""
-    known = {OURS} | {engine.key for engine in ENGINES} | {engine.name for engine in ENGINES}
     for name in names:
-        if name not in known:
+        if not any(is_named(key, [name]) for key in KEYS):
             sys.exit(f"there is no engine {name!r}: --list names them")
-    return [engine for engine in ENGINES if engine.key in names or engine.name in names]
+    return [engine for engine in ENGINES if is_named(engine.key, names)]
 
 
 def install_all(args: argparse.Namespace, engines: list[Engine]) -> None:
@@ -88,14 +95,18 @@ def ensure(files: Files, form: str, environment: Path) -> str | None:
     return f"making {form}: {child.last_line(ended.stderr, ended.returncode)}"
 
 
+def ensure_both(engine: Engine, files: Files, environment: Path) -> str | None:
+    """The reference and the file that an engine reads. Answers with what went wrong."""
+    return ensure(files, "reference", environment) or ensure(files, engine.form, environment)
+
+
 def rival(engine: Engine, files: Files, args: argparse.Namespace) -> dict:
     """One rival's row, or the reason why there is none."""
     if files.work.name in engine.without:
         return {"skipped": engine.reason}
-    for form in ("reference", engine.form):
-        trouble = ensure(files, form, args.venv)
-        if trouble:
-            return {"failed": trouble}
+    trouble = ensure_both(engine, files, args.venv)
+    if trouble:
+        return {"failed": trouble}
     settings = Settings(args.venv, args.threads, args.seconds)
     words = [*shlex.split(args.wrap), *command(engine, files, settings)]
     ended = child.run(words, args.threads, str(HERE), engine.variables)
@@ -118,37 +129,57 @@ def ours(weights: str, files: Files, args: argparse.Namespace) -> dict:
     ended = child.run([*shlex.split(args.wrap), *words], args.threads)
     if ended.status != 0:
         return {"failed": child.last_line(ended.errors, ended.status)}
-    rmse = pochade.relative_rmse(files, weights, args.answers)
-    return {**pochade.figures(ended.output, ended), "relative_rmse": rmse}
+    row = pochade.figures(ended.output, ended)
+    trouble = ensure(files, "reference", args.venv)
+    try:
+        return {**row, "relative_rmse": pochade.relative_rmse(args.pochade, files, weights)}
+    except subprocess.CalledProcessError as error:
+        say(f"  no accuracy of {OURS} {weights}: {trouble or error}")
+        return {**row, "relative_rmse": None}
 
 
 def rows(work: Workload, args: argparse.Namespace, record: report.Record) -> None:
     """Runs every chosen engine on one workload."""
     files = Files(args.models.resolve(), work)
-    if OURS in args.engines:
-        for weights in pochade.WEIGHTS:
+    for key, weights in OUR_KEYS.items():
+        if is_named(key, args.engines):
             record.add(work, OURS, weights, ours(weights, files, args))
     for engine in chosen(args.engines):
         record.add(work, engine.name, engine.weights, rival(engine, files, args))
 
 
+def prepare(args: argparse.Namespace) -> None:
+    """Makes every file of the chosen work."""
+    for name in args.workloads:
+        say(name)
+        files = Files(args.models.resolve(), WORKLOADS[name])
+        for engine in chosen(args.engines):
+            trouble = name not in engine.without and ensure_both(engine, files, args.venv)
+            if trouble:
+                say(f"  {engine.key}: {trouble}")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Runs the chosen work, writes the table after every row and draws the plot at the end."""
+    name = args.run or datetime.now(UTC).isoformat(timespec="seconds")
+    record = report.Record.open(args.out, install.python(args.venv), name, args.threads)
+    for work in args.workloads * args.passes:
+        say(work)
+        rows(WORKLOADS[work], args, record)
+    plot = [install.python(args.venv), "-m", "harness.plot", args.out.absolute()]
+    subprocess.run(plot, cwd=HERE, check=True)
+
+
 def main() -> None:
     args = arguments()
     if args.list:
-        print(
-            "\n".join(["workloads:", *WORKLOADS, "", "engines:", OURS, *(e.key for e in ENGINES)])
-        )
+        print("\n".join(["workloads:", *WORKLOADS, "", "engines:", *KEYS]))
         return
     args.venv = args.venv.absolute()
+    engines = chosen(args.engines)
     if not args.no_install:
-        install_all(args, chosen(args.engines))
-    run = args.run or datetime.now(UTC).isoformat(timespec="seconds")
-    record = report.Record.open(args.out, install.python(args.venv), run, args.threads)
-    for name in args.workloads * args.passes:
-        say(name)
-        rows(WORKLOADS[name], args, record)
-    plot = [install.python(args.venv), "-m", "harness.plot", args.out.absolute()]
-    subprocess.run(plot, cwd=HERE, check=True)
+        install_all(args, engines)
+    prepare(args) if args.prepare else run(args)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ from pathlib import Path
 import matplotlib
 
 matplotlib.use("svg")
+matplotlib.rcParams |= {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "peers",
+}  # small, and the same again
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 
@@ -28,20 +32,26 @@ METRICS = {
 }
 
 
+def label(value: float) -> str:
+    """Three digits, or all of those before the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def bars(axes: Axes, rows: list[dict], title: str) -> None:
-    """One engine a bar, on a logarithmic scale; a figure that is missing leaves its place empty."""
+    """One engine a bar, from zero; a figure that is missing leaves its place empty."""
     values = [METRICS[title](row) for row in rows]
     places = range(len(rows))
     colours = [OURS if row["engine"] == "pochade" else THEIRS for row in rows]
     axes.barh(places, values, color=colours)
     axes.set_yticks(places, [f"{row['engine']} {row['weights']}" for row in rows])
     axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.margins(x=0.25)
+    axes.margins(x=0.15)
     for place, value in zip(places, values, strict=True):
         if value:
-            axes.text(value, place, f" {value:.3g}", va="center", fontsize=7)
+            axes.text(value, place, f" {label(value)}", va="center", fontsize=7)
     axes.tick_params(labelsize=8)
+    axes.set_xticks([])
+    axes.spines[["top", "right", "bottom"]].set_visible(False)
 
 
 def draw(content: dict, threads: int, path: Path) -> None:
@@ -56,7 +66,8 @@ def draw(content: dict, threads: int, path: Path) -> None:
             bars(axes, mine, title)
             axes.set_title(f"{work.name}: {title}", fontsize=9)
     figure.tight_layout()
-    figure.savefig(path)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
 
 
 def main() -> None:

@@ -1,7 +1,9 @@
-"""Pochade's own rows, from `pochade bench --json`."""
+"""Pochade's own rows: figures from `pochade bench --json`, accuracy from its example `forward`."""
 
 import json
 import math
+import subprocess
+import sys
 from array import array
 from pathlib import Path
 
@@ -41,15 +43,44 @@ def has_bench(binary: Path) -> bool:
     return binary.exists() and child.run([str(binary), "bench", "--help"], 1).status == 0
 
 
-def relative_rmse(files: Files, weights: str, answers: Path | None) -> float | None:
-    """Against torch f32, of the answer somebody let Pochade write, or nothing.
+def folder_of(files: Files) -> Path:
+    """The network as a model of one part, which is how Pochade opens it: links, no copies."""
+    place, part = {"unet": ("unet", "UNet2DConditionModel"), "decoder": ("vae", "AutoencoderKL")}[
+        files.work.part
+    ]
+    folder = files.models / "pochade" / files.work.arch
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / place).exists():
+        (folder / place).symlink_to(files.diffusers, target_is_directory=True)
+    index = {"_class_name": "StableDiffusionPipeline", place: ["diffusers", part]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    return folder
 
-    The answer is `WORKLOAD-WEIGHTS.f32` in the folder of answers: raw little-endian float32, from
-    the network in `files.diffusers` and the inputs in `files.inputs()`.
-    """
-    path = answers and answers / f"{files.work.name}-{weights}.f32"
-    if path is None or not path.exists():
+
+def model(files: Files, weights: str, quantize: Path) -> Path:
+    """What the example opens: the folder itself, or the file made from it by this build."""
+    folder = folder_of(files)
+    path = folder.with_name(f"{folder.name}-{weights}.gguf")
+    if weights == "f32":
+        return folder
+    if not path.exists() or path.stat().st_mtime < quantize.stat().st_mtime:
+        words = [quantize, folder, "-o", path, "--weights", weights]
+        subprocess.run(words, check=True, stdout=sys.stderr)
+    return path
+
+
+def relative_rmse(binary: Path, files: Files, weights: str) -> float | None:
+    """Against torch f32, or nothing where the programs beside the binary have not been built."""
+    quantize, forward = binary.with_name("pochade-quantize"), binary.parent / "examples/forward"
+    if not (quantize.exists() and forward.exists() and files.reference.exists()):
         return None
-    answer, reference = (array("f", file.read_bytes()) for file in (path, files.reference))
-    error = math.fsum((a - r) ** 2 for a, r in zip(answer, reference, strict=True))
-    return math.sqrt(error / math.fsum(r * r for r in reference))
+    path = files.folder / f"pochade-{weights}.f32"
+    subprocess.run([forward, model(files, weights, quantize), path, *files.inputs()], check=True)
+    return distance(path, files.reference)
+
+
+def distance(path: Path, reference: Path) -> float:
+    """Root mean square of the difference over that of the reference; raw little-endian float32."""
+    answer, true = (array("f", file.read_bytes()) for file in (path, reference))
+    error = math.fsum((a - t) ** 2 for a, t in zip(answer, true, strict=True))
+    return math.sqrt(error / math.fsum(t * t for t in true))

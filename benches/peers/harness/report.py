@@ -130,7 +130,8 @@ def seconds(value: float | None) -> str:
     """Three significant digits, in milliseconds below a second."""
     if value is None:
         return ""
-    return f"{value * 1000:#.3g} ms".replace(". ", " ") if value < 1 else f"{value:#.3g} s"
+    text = f"{value * 1000:#.3g} ms" if value < 1 else f"{value:#.3g} s"
+    return text.replace(". ", " ")
 
 
 def quotient(value: float | None, unit: int) -> str:
@@ -180,8 +181,9 @@ def section(work: Workload, rows: list[dict], threads: int) -> str:
     parts = [f"## {work.name}, {work.gmac:g} GMAC, {threads} {plural}", ""]
     parts += [HEAD, *map(line, timed), ""]
     for row in rows:
-        if not is_timed(row):
-            parts += [f"- {row['engine']} {row['weights']}: {summary(row)}"]
+        remark = row.get("note") if is_timed(row) else summary(row)
+        if remark:
+            parts += [f"- {row['engine']} {row['weights']}: {remark}"]
     return "\n".join(parts).rstrip() + "\n"
 
 

@@ -7,7 +7,8 @@ import unittest
 from array import array
 from pathlib import Path
 
-from harness import child, make, pochade, report
+import run
+from harness import child, make, pochade, publish, report
 from harness.engines import ENGINES
 from harness.workloads import WORKLOADS, Files
 
@@ -66,15 +67,26 @@ class Pochade(unittest.TestCase):
         words = pochade.command(Path("pochade"), SMALL, "int8", ["--threads", "1"])
         self.assertEqual(words[words.index("--size") + 1], "256")
 
-    def test_accuracy_is_of_the_answer_in_the_folder_and_else_none(self) -> None:
+    def test_accuracy_is_relative_to_the_reference(self) -> None:
         with tempfile.TemporaryDirectory() as scratch:
-            files = Files(Path(scratch), SMALL)
-            files.folder.mkdir()
-            files.reference.write_bytes(array("f", [3.0, 4.0]).tobytes())
-            answer = Path(scratch) / "small-unet-32-int8.f32"
+            reference, answer = Path(scratch) / "reference.f32", Path(scratch) / "answer.f32"
+            reference.write_bytes(array("f", [3.0, 4.0]).tobytes())
             answer.write_bytes(array("f", [3.0, 4.5]).tobytes())
-            self.assertAlmostEqual(pochade.relative_rmse(files, "int8", Path(scratch)), 0.1)
-            self.assertIsNone(pochade.relative_rmse(files, "int4", Path(scratch)))
+            self.assertAlmostEqual(pochade.distance(answer, reference), 0.1)
+
+    def test_without_the_programs_beside_the_binary_there_is_no_accuracy(self) -> None:
+        files = Files(Path("models"), SMALL)
+        self.assertIsNone(pochade.relative_rmse(Path("no/such/pochade"), files, "int8"))
+
+    def test_a_network_is_opened_as_a_model_of_one_part_without_a_copy(self) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            for name, place in (("small-unet-32", "unet"), ("taesd-64", "vae")):
+                files = Files(Path(scratch), WORKLOADS[name])
+                files.diffusers.mkdir(parents=True)
+                folder = pochade.folder_of(files)
+                self.assertEqual((folder / place).resolve(), files.diffusers.resolve())
+                self.assertIn(place, json.loads((folder / "model_index.json").read_text()))
+            self.assertEqual(pochade.model(files, "f32", Path("unused")), folder)
 
 
 class Report(unittest.TestCase):
@@ -89,6 +101,12 @@ class Report(unittest.TestCase):
 
     def test_a_row_without_processor_time_can_be_told(self) -> None:
         self.assertEqual(report.summary(row(wall_best=2.5)), "2.50 s wall")
+        self.assertEqual(report.summary(row(wall_best=123.4)), "123 s wall")
+
+    def test_below_the_table_stand_what_failed_and_how_an_unusual_figure_was_taken(self) -> None:
+        rows = [row(wall_best=2.5, note="one step"), row(failed="no such file"), row(wall_best=1.0)]
+        remarks = [s for s in report.section(SMALL, rows, 1).splitlines() if s.startswith("- ")]
+        self.assertEqual(remarks, ["- torch f32: one step", "- torch f32: failed: no such file"])
 
     def test_a_second_run_replaces_the_row_of_the_first(self) -> None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -108,6 +126,33 @@ class Report(unittest.TestCase):
             self.assertEqual((both["wall_best"], both["cpu_median"]), (1.0, 2.0))
         later = {**second, "run": "later"}
         self.assertEqual(report.joined(first, later), later)
+
+
+class Choice(unittest.TestCase):
+    def test_an_engine_is_named_with_its_weights_or_by_its_name_alone(self) -> None:
+        keys = ["openvino int8", "openvino int8 without AMX", "onnxruntime f32"]
+        for name, count in (("openvino", 2), ("openvino int8", 1), ("onnx", 0)):
+            self.assertEqual([run.is_named(key, [name]) for key in keys].count(True), count, name)
+
+    def test_an_unknown_engine_is_refused(self) -> None:
+        with self.assertRaisesRegex(SystemExit, "no engine 'openvno'"):
+            run.chosen(["pochade", "openvno"])
+
+
+class Publish(unittest.TestCase):
+    def test_the_table_replaces_what_is_between_the_marks_and_nothing_else(self) -> None:
+        machine = {"processor": "p", "cores": 2, "instructions": ["avx2"]}
+        content = {"rows": [row(wall_best=1.0)], "versions": {}, "machine": machine}
+        text = f"before\n{publish.BEGIN}\nold\n{publish.END}\nafter\n"
+        once = publish.put(text, content)
+        self.assertTrue(once.startswith("before\n") and once.endswith("\nafter\n"))
+        self.assertIn("\n### small-unet-32, 3.14 GMAC, 1 thread\n", once)
+        self.assertNotIn("old", once)
+        self.assertEqual(publish.put(once, content), once)
+
+    def test_a_document_without_marks_is_refused(self) -> None:
+        with self.assertRaisesRegex(SystemExit, "lacks the marks"):
+            publish.put("no marks", {})
 
 
 if __name__ == "__main__":

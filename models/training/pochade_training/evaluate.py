@@ -26,6 +26,7 @@ FIGURES, SHEET_FILE = "evaluation.json", "sheet.png"
 STEPS, GUIDANCE = 20, 3.0
 PICTURES, REFERENCE = 1000, 2000
 TEST_SEED, OTHER_SEED = 900_001, 900_002
+FIRST_SEED = 10_000  # of the first caption's picture; the next ones count on
 
 
 def load(folder: Path, device: torch.device) -> StableDiffusionPipeline:
@@ -62,6 +63,12 @@ def sheet(pictures: Tensor, path: Path, columns: int = 8) -> None:
     Image.fromarray(whole).save(path, optimize=True)
 
 
+def questions() -> tuple[Batch, list[str]]:
+    """Fresh renders, and for each a caption that names everything it shows."""
+    test = batch(PICTURES, SIZE, TEST_SEED)
+    return test, [Writer(i).write(shown, full=True) for i, shown in enumerate(test.shows)]
+
+
 def real(made: Batch) -> Tensor:
     return made.pictures.float() / 255
 
@@ -78,18 +85,16 @@ def reconstruct(pipeline: StableDiffusionPipeline, pictures: Tensor) -> Tensor:
 
 def evaluate(run: Run, folder: Path, reader_minutes: float) -> None:
     """Paints the sheets and writes every figure of the model card."""
-    net = reader.load(run) if run.path(reader.FILE).exists() else reader.train(run, reader_minutes)
-    net = net.cpu()
+    net = reader.trained(run, reader_minutes)
     pipeline = load(folder, run.device)
     sheet(paint(pipeline, SHEET, seed=1), folder / SHEET_FILE)
     keep_curve(run, folder)
     run.say("evaluate: sheet painted")
 
-    test = batch(PICTURES, SIZE, TEST_SEED)
-    captions = [Writer(i).write(shown, full=True) for i, shown in enumerate(test.shows)]
+    test, captions = questions()
     sets = dict(renders=real(test))
     sets["reconstructions"] = reconstruct(pipeline, sets["renders"])
-    sets["samples"] = paint(pipeline, captions, seed=10_000)
+    sets["samples"] = paint(pipeline, captions, seed=FIRST_SEED)
     accuracy = {name: reader.accuracy(net, s, test.attributes) for name, s in sets.items()}
     reference = reader.features(net, real(batch(REFERENCE, SIZE, OTHER_SEED)))
     distance = {

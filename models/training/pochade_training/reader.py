@@ -98,6 +98,11 @@ def load(run: Run) -> Reader:
     return net.to(run.device).eval()
 
 
+def trained(run: Run, minutes: float) -> Reader:
+    """The run's reader on the CPU, trained if it has none yet."""
+    return (load(run) if run.path(FILE).exists() else train(run, minutes)).cpu()
+
+
 @torch.no_grad()
 def accuracy(net: Reader, pictures: Tensor, attributes: Tensor) -> dict[str, float]:
     """Share of readable attributes read as asked, each and all together; pictures `[N, 3, H, W]` in
