@@ -9,6 +9,7 @@ pub(crate) mod math;
 pub(crate) mod peak;
 pub(crate) mod rows;
 pub(crate) mod tile;
+pub(crate) mod winograd;
 
 use crate::graph::Pointwise;
 use crate::simd::Simd;
@@ -16,6 +17,7 @@ use crate::weights::LANES;
 use int::{IntKernels, IntTile};
 use rows::{Finish, IntFinish, IntScores, IntWeights, LayerNorm, Quantise, ScaleShift, SoftmaxRow};
 use tile::Tile;
+use winograd::Products;
 
 /// Function pointers of one instruction set. Only [`crate::isa`] hands one out, after it has seen
 /// that the machine has the instructions: that is what makes the safe methods below sound.
@@ -29,6 +31,7 @@ pub(crate) struct Kernels {
     pub int: &'static IntKernels,
     tile: unsafe fn(&Tile),
     int_finish: unsafe fn(&IntFinish<'_>),
+    winograd_outputs: unsafe fn(&Products<'_>, &mut [f32]),
     decode_int4: unsafe fn(&[u8], &[i8; LANES], &mut [i8]),
     magnitude: unsafe fn(&[f32]) -> f32,
     quantise: unsafe fn(Quantise, &[f32], &mut [u8]),
@@ -66,6 +69,7 @@ macro_rules! stamp {
                 int: &$int,
                 tile,
                 int_finish,
+                winograd_outputs,
                 decode_int4,
                 magnitude,
                 quantise,
@@ -97,6 +101,12 @@ macro_rules! stamp {
             unsafe fn int_finish(f: &IntFinish<'_>) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
                 unsafe { super::rows::int_finish::<S>(f) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn winograd_outputs(p: &Products<'_>, out: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::winograd::outputs::<S>(p, out) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -267,6 +277,17 @@ impl Kernels {
     pub unsafe fn int_finish(&self, f: &IntFinish<'_>) {
         // SAFETY: the caller's contract; the table was handed out for this machine.
         unsafe { (self.int_finish)(f) }
+    }
+
+    /// A tile's outputs, `[4][panels][16]`, from its products.
+    pub fn winograd_outputs(&self, p: &Products<'_>, out: &mut [f32]) {
+        let (width, positions) = (p.panels * LANES, p.side * p.side);
+        let values = winograd::planes(p.side) * width;
+        assert!(p.sums.len() >= values && p.totals.len() >= values && p.tap_steps.len() >= values);
+        assert!(p.zeros.len() >= positions && p.window_steps.len() >= positions);
+        assert!(out.len() >= winograd::OUTPUTS * width);
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.winograd_outputs)(p, out) }
     }
 
     /// Decodes int4 blocks that share multipliers to int8: `pairs: [blocks][128]`, `out:

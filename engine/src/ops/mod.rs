@@ -4,6 +4,7 @@ mod attention;
 mod code;
 mod int_attention;
 mod int_matmul;
+mod int_winograd;
 mod matmul;
 mod norm;
 mod quantise;
@@ -13,6 +14,8 @@ mod shape;
 pub(crate) use matmul::MAX_TAPS;
 
 use std::sync::Mutex;
+
+use int_winograd::Form;
 
 use crate::activations::{Format, Rows};
 use crate::aligned::Aligned;
@@ -79,7 +82,10 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
         Op::Conv { filter, spec, epilogue } => {
             let call = matmul::Call { filter, spec, epilogue };
             match &filter.panels {
-                Panels::Int(panels) => int_matmul::conv(&call, panels, o, c),
+                Panels::Int(panels) => match Form::of(filter, spec, epilogue, o.shape) {
+                    Some(form) => int_winograd::conv(form, &call, o, c),
+                    None => int_matmul::conv(&call, panels, o, c),
+                },
                 Panels::F32(_) | Panels::F16(_) => matmul::conv(&call, o, c),
             }
         }
@@ -108,6 +114,9 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
 pub(crate) fn scratch(step: &Fused) -> usize {
     match &step.op {
         Op::GroupNorm { .. } => norm::scratch(step.shape, step.format),
+        Op::Conv { filter, spec, epilogue } => {
+            Form::of(filter, spec, epilogue, step.shape).map_or(0, int_winograd::scratch)
+        }
         Op::Quantise => quantise::scratch(step.shape, step.format),
         Op::Attention { heads, integer: true, .. } => {
             int_attention::scratch(*heads, step.inputs[1].shape)
@@ -120,8 +129,9 @@ pub(crate) fn scratch(step: &Fused) -> usize {
 /// Scratch memory of each thread, in f32.
 pub(crate) fn thread_scratch(step: &Fused) -> usize {
     match &step.op {
-        Op::Conv { filter, .. } => match &filter.panels {
-            Panels::Int(panels) => int_matmul::thread_scratch(panels),
+        Op::Conv { filter, spec, epilogue } => match &filter.panels {
+            Panels::Int(panels) => Form::of(filter, spec, epilogue, step.shape)
+                .map_or_else(|| int_matmul::thread_scratch(panels), int_winograd::thread_scratch),
             Panels::F32(_) | Panels::F16(_) => matmul::thread_scratch(filter),
         },
         Op::LayerNorm { .. } | Op::GroupNorm { .. } => norm::thread_scratch(step.shape),

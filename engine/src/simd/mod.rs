@@ -12,6 +12,7 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod portable;
+pub(crate) mod shorts;
 
 use crate::weights::LANES;
 
@@ -37,6 +38,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_i32(p: *const i32) -> Self;
     /// Sixteen 32-bit integers less `base` (which may not overflow), converted.
     unsafe fn load_i32_less(p: *const i32, base: i32) -> Self;
+    /// Sixteen 32-bit integers less `times` those at `q`, converted; integers wrap.
+    unsafe fn load_i32_less_times(p: *const i32, times: i32, q: *const i32) -> Self;
     /// The lanes' bits plus those of `b`, as integers that wrap.
     unsafe fn add_bits(self, b: Self) -> Self;
     /// The lanes times two to the power of the integer in the low 9 bits of the bits of `n`, by an

@@ -57,6 +57,14 @@ impl Simd for Portable {
         )
     }
     #[inline(always)]
+    unsafe fn load_i32_less_times(p: *const i32, times: i32, q: *const i32) -> Self {
+        // SAFETY: the caller vouches for sixteen values at `p` and at `q`.
+        let (p, q) = unsafe {
+            (p.cast::<[i32; LANES]>().read_unaligned(), q.cast::<[i32; LANES]>().read_unaligned())
+        };
+        Self(std::array::from_fn(|i| p[i].wrapping_sub(q[i].wrapping_mul(times)) as f32))
+    }
+    #[inline(always)]
     unsafe fn add_bits(self, b: Self) -> Self {
         self.zip(b, |a, b| f32::from_bits(a.to_bits().wrapping_add(b.to_bits())))
     }

@@ -7,6 +7,7 @@ mod everywhere;
 mod integers;
 mod naive;
 mod random_integers;
+mod winograd;
 
 use std::sync::Arc;
 
