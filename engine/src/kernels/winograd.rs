@@ -104,22 +104,25 @@ impl Taps {
     }
 }
 
-/// What a step of each plane and output is worth, in steps of the taps.
-pub(crate) type TapSteps = [[f32; LANES]; MAX_PLANES];
+/// What sums of taps along one side are multiplied by to become int8, in steps of 2^-13: per
+/// position of the larger window, which has those of the smaller one too, and per output.
+pub(crate) type Multipliers = [[i16; LANES]; MAX_POSITIONS];
 
 /// The transforms, compiled for one instruction set. Pointers must be valid for what the fields
 /// say.
 #[derive(Debug)]
 pub(crate) struct Transforms {
     pub window: unsafe fn(&Window, &mut [Code; MAX_POSITIONS]),
-    pub taps: unsafe fn(&Taps, &mut TapSteps),
+    /// Reads the taps alone.
+    pub multipliers: unsafe fn(&Taps) -> Multipliers,
+    pub taps: unsafe fn(&Taps, &Multipliers),
 }
 
 /// Compiles the transforms for an instruction set.
 macro_rules! transforms {
     ($shorts:ident $(, $features:literal)?) => {{
         use crate::kernels::winograd::{
-            self, Code, MAX_POSITIONS, TapSteps, Taps, Transforms, Window,
+            self, Code, MAX_POSITIONS, Multipliers, Taps, Transforms, Window,
         };
         use crate::simd::shorts::$shorts;
 
@@ -130,12 +133,18 @@ macro_rules! transforms {
         }
 
         $(#[target_feature(enable = $features)])?
-        unsafe fn taps(t: &Taps, steps: &mut TapSteps) {
+        unsafe fn multipliers(t: &Taps) -> Multipliers {
             // SAFETY: the contract of `Transforms`.
-            unsafe { winograd::taps::<$shorts>(t, steps) }
+            unsafe { winograd::multipliers::<$shorts>(t) }
         }
 
-        Transforms { window, taps }
+        $(#[target_feature(enable = $features)])?
+        unsafe fn taps(t: &Taps, multipliers: &Multipliers) {
+            // SAFETY: the contract of `Transforms`.
+            unsafe { winograd::taps::<$shorts>(t, multipliers) }
+        }
+
+        Transforms { window, multipliers, taps }
     }};
 }
 pub(crate) use transforms;
@@ -193,6 +202,13 @@ const fn halves(side: usize, i: usize) -> f32 {
 #[inline(always)]
 const fn low_plane(side: usize, y: usize, x: usize) -> usize {
     if side == MAX_SIDE { MAX_POSITIONS + (y - 1) * 2 + (x - 1) } else { side * side }
+}
+
+/// The position of the larger window that has the same sum of taps.
+#[inline(always)]
+const fn sums(side: usize, y: usize, x: usize) -> usize {
+    const SAME: [usize; 3] = [1, 0, 3];
+    if side == MAX_SIDE { y * side + x } else { SAME[y] * MAX_SIDE + SAME[x] }
 }
 
 /// The position of the window that meets a plane of taps.
@@ -322,27 +338,43 @@ unsafe fn fold<W: Shorts>(v: W, f: impl Fn(i16, i16) -> i16) -> i16 {
 /// # Safety
 /// As [`Transforms`] and [`Shorts`].
 #[inline(always)]
-pub(crate) unsafe fn taps<W: Shorts>(t: &Taps, steps: &mut TapSteps) {
+pub(crate) unsafe fn taps<W: Shorts>(t: &Taps, multipliers: &Multipliers) {
     // SAFETY: the caller's contract.
     unsafe {
         match t.side {
-            3 => taps_of::<W, 3>(t, steps),
-            _ => taps_of::<W, 4>(t, steps),
+            3 => taps_of::<W, 3>(t, multipliers),
+            _ => taps_of::<W, 4>(t, multipliers),
         }
     }
 }
 
-/// Multipliers of four depths of every position; those of the outputs, each four times.
-type Multipliers<const N: usize> = [[[i16; QUADS]; N]; N];
+/// What a step of a plane is worth, in steps of the taps.
+pub(crate) fn tap_steps(side: usize, plane: usize, multipliers: &Multipliers) -> [f32; LANES] {
+    let position = position(side, plane);
+    let (y, x) = (position / side, position % side);
+    let halves = halves(side, y) * halves(side, x);
+    match (is_sum(side, y) && is_sum(side, x), plane < side * side) {
+        (false, _) => {
+            multipliers[sums(side, y, x)].map(|m| halves * (f32::from(ONE) / f32::from(m)))
+        }
+        (true, true) => [halves * f32::from(HIGH); LANES],
+        (true, false) => [halves; LANES],
+    }
+}
 
 /// # Safety
 /// As [`taps`].
 #[inline(always)]
-unsafe fn taps_of<W: Shorts, const N: usize>(t: &Taps, steps: &mut TapSteps) {
+unsafe fn taps_of<W: Shorts, const N: usize>(t: &Taps, multipliers: &Multipliers) {
+    let multipliers = multipliers.map(|outputs| {
+        let mut each = [0; QUADS];
+        for (i, each) in each.iter_mut().enumerate() {
+            *each = outputs[i / 4];
+        }
+        each
+    });
     // SAFETY: the caller's contract: every tap and every plane has so many bytes.
     unsafe {
-        let multipliers = tap_multipliers::<W, N>(t);
-        tap_steps(&multipliers, steps);
         for at in (0..t.bytes()).step_by(W::LANES) {
             let u = transformed_taps::<W, N>(t, at);
             for y in 0..N {
@@ -358,8 +390,8 @@ unsafe fn taps_of<W: Shorts, const N: usize>(t: &Taps, steps: &mut TapSteps) {
                             low.store_bytes(out.add(low_plane(N, y, x) * t.stride));
                         }
                         _ => {
-                            let multiplier = W::load(multipliers[y][x].as_ptr().add(at % QUADS));
-                            u[y][x].scale(multiplier).store_bytes(plane);
+                            let each = multipliers[sums(N, y, x)].as_ptr().add(at % QUADS);
+                            u[y][x].scale(W::load(each)).store_bytes(plane);
                         }
                     }
                 }
@@ -368,49 +400,33 @@ unsafe fn taps_of<W: Shorts, const N: usize>(t: &Taps, steps: &mut TapSteps) {
     }
 }
 
-/// What a step of each plane is worth.
-fn tap_steps<const N: usize>(multipliers: &Multipliers<N>, steps: &mut TapSteps) {
-    for y in 0..N {
-        for x in 0..N {
-            let halves = halves(N, y) * halves(N, x);
-            let step = &mut steps[y * N + x];
-            for (step, multiplier) in step.iter_mut().zip(multipliers[y][x].iter().step_by(4)) {
-                *step = halves * (f32::from(ONE) / f32::from(*multiplier));
-            }
-            if is_sum(N, y) && is_sum(N, x) {
-                *step = [halves * f32::from(HIGH); LANES];
-                steps[low_plane(N, y, x)] = [halves; LANES];
-            }
-        }
-    }
-}
-
-/// The multipliers of sums along one side; others are [`ONE`].
-///
 /// # Safety
-/// As [`taps`].
+/// As [`Transforms`] and [`Shorts`].
 #[inline(always)]
-unsafe fn tap_multipliers<W: Shorts, const N: usize>(t: &Taps) -> Multipliers<N> {
-    let mut largest = [[[0; QUADS]; N]; N];
+pub(crate) unsafe fn multipliers<W: Shorts>(t: &Taps) -> Multipliers {
+    const N: usize = MAX_SIDE;
+    let mut largest = [[0; QUADS]; MAX_POSITIONS];
     for at in (0..t.bytes()).step_by(W::LANES) {
         // SAFETY: the caller's contract: every tap has so many bytes.
         unsafe {
             let u = transformed_taps::<W, N>(t, at);
             for y in 0..N {
                 for x in 0..N {
-                    if is_sum(N, y) == is_sum(N, x) {
-                        continue;
+                    if is_sum(N, y) != is_sum(N, x) {
+                        let largest = largest[y * N + x].as_mut_ptr().add(at % QUADS);
+                        W::load(largest).max(u[y][x].abs()).store(largest);
                     }
-                    let largest = largest[y][x].as_mut_ptr().add(at % QUADS);
-                    W::load(largest).max(u[y][x].abs()).store(largest);
                 }
             }
         }
     }
-    for quad in largest.as_flattened_mut().as_flattened_mut().as_chunks_mut::<4>().0 {
-        *quad = [multiplier(quad.iter().fold(0, |m, v| m.max(*v)), 127); 4];
-    }
-    largest
+    largest.map(|largest| {
+        let mut outputs = [0; LANES];
+        for (output, quad) in outputs.iter_mut().zip(largest.as_chunks::<4>().0) {
+            *output = multiplier(quad.iter().fold(0, |m, v| *v.max(&m)), 127);
+        }
+        outputs
+    })
 }
 
 /// Some depths of a panel's taps, transformed.
@@ -484,20 +500,42 @@ unsafe fn outputs_of<S: Simd, const N: usize>(p: &Products<'_>, out: &mut [f32])
         // SAFETY: the caller's contract.
         unsafe {
             let mut columns = [[S::splat(0.0); N]; 2];
-            for x in 0..N {
-                let mut m = [S::splat(0.0); N];
-                for y in 0..N {
-                    m[y] = product::<S, N>(p, panel, y, x);
-                }
-                [columns[0][x], columns[1][x]] = along_products(m);
+            [columns[0][0], columns[1][0]] = column::<S, N, 0>(p, panel);
+            [columns[0][1], columns[1][1]] = column::<S, N, 1>(p, panel);
+            [columns[0][2], columns[1][2]] = column::<S, N, 2>(p, panel);
+            if N == MAX_SIDE {
+                [columns[0][N - 1], columns[1][N - 1]] = column::<S, N, 3>(p, panel);
             }
-            for y in 0..2 {
-                let row = along_products(columns[y]);
-                for x in 0..2 {
-                    row[x].store(out.as_mut_ptr().add(((y * 2 + x) * p.panels + panel) * LANES));
-                }
-            }
+            let [[a, b], [c, d]] = [along_products(columns[0]), along_products(columns[1])];
+            let out = out.as_mut_ptr().add(panel * LANES);
+            a.store(out);
+            b.store(out.add(p.panels * LANES));
+            c.store(out.add(2 * p.panels * LANES));
+            d.store(out.add(3 * p.panels * LANES));
         }
+    }
+}
+
+/// Two outputs of column `X` of positions. All positions are named, so that the compiler holds them
+/// in registers.
+///
+/// # Safety
+/// As [`outputs`].
+#[inline(always)]
+unsafe fn column<S: Simd, const N: usize, const X: usize>(
+    p: &Products<'_>,
+    panel: usize,
+) -> [S; 2] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let mut m = [S::splat(0.0); N];
+        m[0] = product::<S, N, 0, X>(p, panel);
+        m[1] = product::<S, N, 1, X>(p, panel);
+        m[2] = product::<S, N, 2, X>(p, panel);
+        if N == MAX_SIDE {
+            m[N - 1] = product::<S, N, 3, X>(p, panel);
+        }
+        along_products(m)
     }
 }
 
@@ -516,31 +554,39 @@ unsafe fn along_products<S: Simd, const N: usize>(m: [S; N]) -> [S; 2] {
     }
 }
 
-/// The product at a position, of sixteen columns.
+/// The product at position `Y`, `X`, of sixteen columns.
 ///
 /// # Safety
 /// As [`outputs`].
 #[inline(always)]
-unsafe fn product<S: Simd, const N: usize>(
+unsafe fn product<S: Simd, const N: usize, const Y: usize, const X: usize>(
     p: &Products<'_>,
     panel: usize,
-    y: usize,
-    x: usize,
 ) -> S {
     // SAFETY: the caller's contract.
     unsafe {
-        let plane = |q: usize| {
-            let at = (q * p.panels + panel) * LANES;
-            let (sums, totals) = (p.sums.as_ptr().add(at), p.totals.as_ptr().add(at));
-            let sums = S::load_i32_less_times(sums, p.zeros[y * N + x], totals);
-            (sums, S::load(p.tap_steps.as_ptr().add(at)))
-        };
-        let (sums, steps) = plane(y * N + x);
+        let zero = *p.zeros.as_ptr().add(Y * N + X);
+        let (sums, steps) = plane::<S>(p, panel, Y * N + X, zero);
         let mut m = sums.mul(steps);
-        if is_sum(N, y) && is_sum(N, x) {
-            let (sums, steps) = plane(low_plane(N, y, x));
+        if is_sum(N, Y) && is_sum(N, X) {
+            let (sums, steps) = plane::<S>(p, panel, low_plane(N, Y, X), zero);
             m = sums.fma(steps, m);
         }
-        m.mul(S::splat(p.window_steps[y * N + x]))
+        m.mul(S::splat(*p.window_steps.as_ptr().add(Y * N + X)))
+    }
+}
+
+/// Sums of a plane, and what their steps are worth.
+///
+/// # Safety
+/// As [`outputs`].
+#[inline(always)]
+unsafe fn plane<S: Simd>(p: &Products<'_>, panel: usize, plane: usize, zero: i32) -> (S, S) {
+    let at = (plane * p.panels + panel) * LANES;
+    // SAFETY: the caller's contract.
+    unsafe {
+        let (sums, totals) = (p.sums.as_ptr().add(at), p.totals.as_ptr().add(at));
+        let sums = S::load_i32_less_times(sums, zero, totals);
+        (sums, S::load(p.tap_steps.as_ptr().add(at)))
     }
 }

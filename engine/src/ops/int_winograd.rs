@@ -25,7 +25,7 @@ use crate::kernels::Kernels;
 use crate::kernels::int::{BLOCK, IntTile};
 use crate::kernels::rows::Finish;
 use crate::kernels::winograd::{
-    self, CHANNELS, Code, MAX_PLANES, MAX_POSITIONS, OUTPUTS, Products, Taps, Window,
+    self, CHANNELS, Code, MAX_POSITIONS, MAX_SIDE, OUTPUTS, Products, Taps, Window,
 };
 use crate::session::scratch_of;
 use crate::tensor::Shape;
@@ -46,10 +46,16 @@ const TILES: usize = 64;
 const APART: usize = 192;
 /// Tiles per task where windows are transformed.
 const WINDOWS_PER_TASK: usize = 4;
-/// Channels and outputs from which the transforms are worth their time.
-const LEAST_CHANNELS: usize = 64;
-/// Positions of a picture from which they are.
-const LEAST_POSITIONS: usize = 256;
+/// From which sizes on the transforms are worth their time.
+struct Least {
+    /// Of the input and of the output.
+    channels: usize,
+    /// Of a picture of the output.
+    positions: usize,
+}
+
+const LEAST_DOUBLED: Least = Least { channels: 64, positions: 256 };
+const LEAST_PLAIN: Least = Least { channels: 256, positions: 1024 };
 /// The most channels whose sums, less what zero points add, fit 32 bits.
 const MOST_CHANNELS: usize = 1 << 14;
 
@@ -74,9 +80,13 @@ impl Form {
             && channels <= MOST_CHANNELS
             && !epilogue.gated
             && matches!(filter.panels, Panels::Int(_));
-        let wide = channels.min(filter.outputs()) >= LEAST_CHANNELS;
-        let wins = spec.upsample && wide && to.positions() >= LEAST_POSITIONS;
-        (fits && wins).then_some(Self { side: 3, channels, to })
+        let (side, least) = match spec.upsample {
+            true => (3, LEAST_DOUBLED),
+            false => (MAX_SIDE, LEAST_PLAIN),
+        };
+        let wins =
+            channels.min(filter.outputs()) >= least.channels && to.positions() >= least.positions;
+        (fits && wins).then_some(Self { side, channels, to })
     }
 
     fn positions(self) -> usize {
@@ -381,7 +391,6 @@ impl Product<'_> {
         let (form, bytes) = (self.form, self.form.panel_bytes());
         let width = panels.len() * LANES;
         for (i, panel) in panels.clone().enumerate() {
-            let mut steps = [[0.0; LANES]; MAX_PLANES];
             let taps = Taps {
                 side: form.side,
                 taps: self.taps(panel, own.decoded).as_ptr(),
@@ -389,10 +398,18 @@ impl Product<'_> {
                 out: own.weights[i * bytes..].as_mut_ptr(),
                 stride: panels.len() * bytes + APART,
             };
-            // SAFETY: nine taps; a plane of the group follows the other.
-            unsafe { (self.kernels.int.transforms.taps)(&taps, &mut steps) }
+            let transforms = &self.kernels.int.transforms;
+            // SAFETY: nine taps; a plane of the group follows the other; the table was handed out
+            // for this machine.
+            let multipliers = unsafe {
+                let found = || (transforms.multipliers)(&taps);
+                let multipliers = self.panels.multipliers[panel].get_or_init(found);
+                (transforms.taps)(&taps, multipliers);
+                multipliers
+            };
             let columns = &self.panels.steps[panel * LANES..][..LANES];
-            for (plane, steps) in steps[..form.planes()].iter().enumerate() {
+            for plane in 0..form.planes() {
+                let steps = winograd::tap_steps(form.side, plane, multipliers);
                 let out = &mut own.steps[plane * width + i * LANES..][..LANES];
                 for ((out, step), column) in out.iter_mut().zip(steps).zip(columns) {
                     *out = step * column;

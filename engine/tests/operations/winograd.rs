@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pochade_engine::{ConvSpec, DType, Encoding, Filter, Pointwise, Shape, TensorView};
 
-use crate::everywhere::{bytes, run_everywhere};
+use crate::everywhere::{bytes, run_everywhere, run_once};
 use crate::naive::{self, Tensor, random};
 
 /// A convolution whose activations and weights are whole steps of 1, so small that no transformed
@@ -82,6 +82,61 @@ fn doubled_pictures_give_exact_sums_where_nothing_is_rounded() {
             check_exact(&Case { x, out, spec: ConvSpec::up(3), encoding });
         }
     }
+}
+
+#[test]
+fn pictures_give_exact_sums_where_nothing_is_rounded() {
+    // Odd sizes, so that the last tiles reach beyond the picture.
+    let case = Case {
+        x: Shape::image(1, 31, 35, 256),
+        out: 260,
+        spec: ConvSpec::same(3),
+        encoding: if cfg!(target_arch = "x86_64") { Encoding::Int4 } else { Encoding::Int8 },
+    };
+    let (x, weights) = (case.activations(), case.weights());
+    let shape = [case.out, case.x.c, 3, 3];
+    let filter = whole(&weights, shape, case.encoding);
+    let got = run_everywhere(&[&x], |g, v| g.conv(v[0], &filter, case.spec));
+    // All sums fit the numbers in which f32 counts.
+    let raw = bytes(&weights, DType::F32);
+    let view = TensorView::new(DType::F32, &shape, &raw).unwrap();
+    let filter = Filter::conv(&view, None).unwrap();
+    let want = run_once(&x, |g, v| g.conv(v, &Arc::new(filter), case.spec));
+    assert!(got == want);
+}
+
+#[test]
+fn pictures_lose_little_more_than_in_the_direct_form() {
+    let (x, out) = (Shape::image(1, 32, 32, 256), 256);
+    let silu = |v: f32| v / (1.0 + (-v).exp());
+    let x = Tensor { shape: x, data: normal(x.len(), 3).into_iter().map(silu).collect() };
+    let shape = [out, 256, 3, 3];
+    let weights = normal(shape.iter().product(), 4);
+    let raw = bytes(&weights, DType::F32);
+    let view = TensorView::new(DType::F32, &shape, &raw).unwrap();
+    let spec = ConvSpec::same(3);
+    let rounded = Arc::new(Filter::rounded(&view, None, Encoding::Int8).unwrap());
+    let exact = Arc::new(Filter::conv(&view, None).unwrap());
+    let truth = run_once(&x, |g, v| g.conv(v, &exact, spec));
+    let got = run_once(&x, |g, v| g.conv(v, &rounded, spec));
+    // The same outputs in parts of fewer channels than the transforms are worth.
+    let direct: Vec<Vec<f32>> = (0..2)
+        .map(|half| {
+            let raw = &raw[half * raw.len() / 2..][..raw.len() / 2];
+            let shape = [out / 2, 256, 3, 3];
+            let view = TensorView::new(DType::F32, &shape, raw).unwrap();
+            let filter = Arc::new(Filter::rounded(&view, None, Encoding::Int8).unwrap());
+            run_once(&x, |g, v| g.conv(v, &filter, spec))
+        })
+        .collect();
+    let pixels = direct[0].chunks_exact(out / 2).zip(direct[1].chunks_exact(out / 2));
+    let direct: Vec<f32> = pixels.flat_map(|(a, b)| [a, b].concat()).collect();
+    let loss = |y: &[f32]| {
+        let error: f32 = y.iter().zip(&truth).map(|(a, b)| (a - b).powi(2)).sum();
+        (error / truth.iter().map(|v| v * v).sum::<f32>()).sqrt()
+    };
+    let (loss, direct) = (loss(&got), loss(&direct));
+    assert!(loss < 1.15 * direct && loss > direct, "{loss:.5}, direct {direct:.5}");
 }
 
 /// Normally distributed numbers, by sums of twelve.
