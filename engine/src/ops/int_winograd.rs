@@ -33,10 +33,11 @@ use crate::weights::{Filter, LANES, Panels};
 
 /// Taps of the filter.
 const TAPS: usize = 9;
-/// Panels of a group.
+/// Panels of a group: twice what the widest kernel multiplies at once, so that windows are read
+/// seldom.
 const GROUP: usize = 6;
-/// Columns of a group.
-const COLUMNS: usize = GROUP * LANES;
+/// Channels from which a group has half as many, so that its taps are not too many bytes.
+const DEEP: usize = 1281;
 /// Most bytes of the transformed windows of a block.
 const BLOCK_OF_TILES: usize = 4 << 20;
 /// Tiles whose products wait together.
@@ -55,7 +56,7 @@ struct Least {
 }
 
 const LEAST_DOUBLED: Least = Least { channels: 64, positions: 256 };
-const LEAST_PLAIN: Least = Least { channels: 256, positions: 1024 };
+const LEAST_PLAIN: Least = Least { channels: 320, positions: 256 };
 /// The most channels whose sums, less what zero points add, fit 32 bits.
 const MOST_CHANNELS: usize = 1 << 14;
 
@@ -112,6 +113,20 @@ impl Form {
         self.tiles().div_ceil(self.tiles().div_ceil(most).max(1))
     }
 
+    fn panels(self) -> usize {
+        self.to.c.div_ceil(LANES)
+    }
+
+    /// Panels of a group.
+    fn group(self) -> usize {
+        if self.channels < DEEP { GROUP } else { GROUP / 2 }
+    }
+
+    /// Columns of a group.
+    fn columns(self) -> usize {
+        self.group() * LANES
+    }
+
     /// Bytes of a panel in one plane, or of one tap.
     fn panel_bytes(self) -> usize {
         self.channels / BLOCK * BLOCK_BYTES
@@ -126,15 +141,15 @@ impl Form {
 
     /// Parts of a thread's memory, in f32.
     fn own(self) -> [usize; 7] {
-        let columns = self.planes() * COLUMNS;
+        let columns = self.planes() * self.columns();
         [
-            self.planes() * (GROUP * self.panel_bytes() + APART) / size_of::<f32>(),
+            self.planes() * (self.group() * self.panel_bytes() + APART) / size_of::<f32>(),
             TAPS * self.panel_bytes() / size_of::<f32>(),
             columns,
             columns,
             columns * TILES,
             TILES,
-            self.channels / size_of::<f32>() + OUTPUTS * COLUMNS,
+            self.channels / size_of::<f32>() + OUTPUTS * self.columns(),
         ]
     }
 }
@@ -234,7 +249,7 @@ impl<'a> Own<'a> {
             sums: as_i32(take(rest, sums)),
             offsets: as_u32(take(rest, offsets)),
             ones: as_bytes(take(rest, form.channels / size_of::<f32>())),
-            out: take(rest, OUTPUTS * COLUMNS),
+            out: take(rest, OUTPUTS * form.columns()),
         };
         own.ones.fill(1);
         for (tile, offset) in own.offsets.iter_mut().enumerate() {
@@ -267,7 +282,7 @@ impl Product<'_> {
         self.transform(tiles.clone(), [bytes, steps, zeros], c);
         let count = tiles.len();
         let windows = Windows { count, bytes: as_bytes(bytes), steps, zeros: as_i32(zeros) };
-        let groups = self.form.to.c.div_ceil(LANES).div_ceil(GROUP);
+        let groups = self.form.panels().div_ceil(self.form.group());
         // Parts of a block repeat the transform of the taps, and are made only to keep threads
         // busy.
         let threads = c.pool.threads();
@@ -370,7 +385,8 @@ impl Product<'_> {
         windows: &Windows<'_>,
         own: &mut Own<'_>,
     ) {
-        let panels = group * GROUP..((group + 1) * GROUP).min(self.form.to.c.div_ceil(LANES));
+        let first_panel = group * self.form.group();
+        let panels = first_panel..(first_panel + self.form.group()).min(self.form.panels());
         self.weights(panels.clone(), own);
         for start in within.clone().step_by(TILES) {
             let tiles = start..(start + TILES).min(within.end);
