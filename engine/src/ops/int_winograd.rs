@@ -49,14 +49,14 @@ const APART: usize = 192;
 const WINDOWS_PER_TASK: usize = 4;
 /// From which sizes on the transforms are worth their time.
 struct Least {
-    /// Of the input and of the output.
     channels: usize,
+    outputs: usize,
     /// Of a picture of the output.
     positions: usize,
 }
 
-const LEAST_DOUBLED: Least = Least { channels: 64, positions: 256 };
-const LEAST_PLAIN: Least = Least { channels: 320, positions: 256 };
+const LEAST_DOUBLED: Least = Least { channels: 64, outputs: 64, positions: 256 };
+const LEAST_PLAIN: Least = Least { channels: 320, outputs: 128, positions: 256 };
 /// The most channels whose sums, less what zero points add, fit 32 bits.
 const MOST_CHANNELS: usize = 1 << 14;
 
@@ -85,8 +85,9 @@ impl Form {
             true => (3, LEAST_DOUBLED),
             false => (MAX_SIDE, LEAST_PLAIN),
         };
-        let wins =
-            channels.min(filter.outputs()) >= least.channels && to.positions() >= least.positions;
+        let wins = channels >= least.channels
+            && filter.outputs() >= least.outputs
+            && to.positions() >= least.positions;
         (fits && wins).then_some(Self { side, channels, to })
     }
 
