@@ -56,7 +56,7 @@ struct Least {
 }
 
 const LEAST_DOUBLED: Least = Least { channels: 64, outputs: 64, positions: 256 };
-const LEAST_PLAIN: Least = Least { channels: 320, outputs: 128, positions: 256 };
+const LEAST_PLAIN: Least = Least { channels: 320, outputs: 128, positions: 1024 };
 /// The most channels whose sums, less what zero points add, fit 32 bits.
 const MOST_CHANNELS: usize = 1 << 14;
 
