@@ -11,9 +11,11 @@
 //! `[panel][tap][group][o]`.
 
 use std::ops::{Deref, Range};
+use std::sync::OnceLock;
 
 use crate::aligned::{self, Aligned, Byte};
 use crate::kernels::int::BLOCK;
+use crate::kernels::winograd::Multipliers;
 use crate::mapped::MappedBytes;
 use crate::tensor::{DType, TensorView};
 use crate::weights::{LANES, WeightError};
@@ -257,6 +259,9 @@ pub(crate) struct IntPanels {
     pub steps: Vec<f32>,
     /// `-128 * (sum of the output's weights)`: see [`crate::kernels::int`].
     pub starts: Vec<i32>,
+    /// Of filters of nine taps, per panel, found when they are first needed; see
+    /// [`crate::kernels::winograd`].
+    pub multipliers: Vec<OnceLock<Multipliers>>,
 }
 
 impl IntPanels {
@@ -304,7 +309,8 @@ impl IntPanels {
         let lanes = shape.panels() * LANES;
         let mut steps = stored.steps.to_f32();
         steps.resize(lanes, 0.0);
-        let mut panels = Self { shape, values, steps, starts: vec![0; lanes] };
+        let (starts, multipliers) = (vec![0; lanes], multipliers(shape));
+        let mut panels = Self { shape, values, steps, starts, multipliers };
         panels.check_values()?;
         panels.count_starts();
         Ok(panels)
@@ -318,7 +324,7 @@ impl IntPanels {
                 Values::Int4 { pairs: Stored::zeros(0), multipliers: Aligned::zeros(0) }
             }
         };
-        Self { shape, values, steps: Vec::new(), starts: Vec::new() }
+        Self { shape, values, steps: Vec::new(), starts: Vec::new(), multipliers: Vec::new() }
     }
 
     /// The encoding of the values.
@@ -380,7 +386,8 @@ impl IntPanels {
                 Values::Int4 { pairs, multipliers }
             }
         };
-        Self { shape, values, steps: vec![0.0; lanes], starts: vec![0; lanes] }
+        let (steps, starts) = (vec![0.0; lanes], vec![0; lanes]);
+        Self { shape, values, steps, starts, multipliers: multipliers(shape) }
     }
 
     /// `row: [channel][tap]`.
@@ -509,7 +516,8 @@ impl IntPanels {
             Encoding::Int8 => whole,
             Encoding::Int4 => whole / 2 + self.shape.multipliers().iter().product::<usize>(),
         };
-        values + self.shape.panels() * LANES * (size_of::<f32>() + size_of::<i32>())
+        let multipliers = self.multipliers.len() * size_of::<OnceLock<Multipliers>>();
+        values + multipliers + self.shape.panels() * LANES * (size_of::<f32>() + size_of::<i32>())
     }
 
     /// The bytes to store.
@@ -523,6 +531,11 @@ impl IntPanels {
         let (shape, encoding) = (self.shape, self.encoding());
         PanelBytes { shape, encoding, weight, steps, multipliers }
     }
+}
+
+/// Room for what filters of nine taps may need.
+fn multipliers(shape: PanelShape) -> Vec<OnceLock<Multipliers>> {
+    vec![OnceLock::new(); if shape.taps == 9 { shape.panels() } else { 0 }]
 }
 
 /// Value `at` of decoded panels, from stored pairs.

@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use crate::activations::{Format, Steps};
 use crate::fuse::{Fused, Operand};
 use crate::graph::{Op, Prologue, Value};
-use crate::ops::scales_shape;
+use crate::ops::{has_winograd_form, scales_shape};
 use crate::weights::LANES;
 
 /// Chooses for all `steps`; `outputs` are the values that the caller will read, in f32.
@@ -110,7 +110,8 @@ fn join_norms(steps: &mut [Fused]) {
         };
         let integer = steps[at].format == Format::Int8(Steps::PerImage);
         let Op::GroupNorm { norm, groups, eps, silu } = steps[at].op.clone() else { continue };
-        if !integer && !is_large_conv(&steps[reader]) {
+        let reading = &steps[reader];
+        if has_winograd_form(&reading.op, reading.shape) || (!integer && !is_large_conv(reading)) {
             continue;
         }
         let (x, shape) = (steps[at].inputs[0], scales_shape(steps[at].shape));

@@ -11,6 +11,7 @@ pub(crate) mod peak;
 pub(crate) mod rest;
 pub(crate) mod rows;
 pub(crate) mod tile;
+pub(crate) mod winograd;
 
 use std::ops::Range;
 
@@ -22,6 +23,7 @@ use int::{IntKernels, IntTile};
 use rest::{ChannelMoments, Rest, RestValues};
 use rows::{Finish, IntFinish, LayerNorm, Place, Quantise, ScaleShift, SoftmaxRow};
 use tile::Tile;
+use winograd::Products;
 
 /// Function pointers of one instruction set. Only [`crate::isa`] hands one out, after it has seen
 /// that the machine has the instructions: that is what makes the safe methods below sound.
@@ -35,7 +37,9 @@ pub(crate) struct Kernels {
     pub int: &'static IntKernels,
     tile: unsafe fn(&Tile),
     int_finish: unsafe fn(&IntFinish<'_>),
+    winograd_outputs: unsafe fn(&Products<'_>, &mut [f32]),
     decode_int4: unsafe fn(&[u8], &[i8; LANES], &mut [i8]),
+    put: unsafe fn(&[f32], Option<Place>, Place),
     magnitude: unsafe fn(&[f32]) -> f32,
     quantise: unsafe fn(Quantise, &[f32], &mut [u8]),
     extremes: unsafe fn(&[f32], &mut [f32], &mut [f32]),
@@ -76,7 +80,9 @@ macro_rules! stamp {
                 int: &$int,
                 tile,
                 int_finish,
+                winograd_outputs,
                 decode_int4,
+                put,
                 magnitude,
                 quantise,
                 extremes,
@@ -114,8 +120,20 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
+            unsafe fn winograd_outputs(p: &Products<'_>, out: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::winograd::outputs::<S>(p, out) }
+            }
+
+            $(#[target_feature(enable = $features)])?
             unsafe fn decode_int4(pairs: &[u8], multipliers: &[i8; LANES], out: &mut [i8]) {
                 super::int::decode_int4(pairs, multipliers, out);
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn put(x: &[f32], residual: Option<Place>, out: Place) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::put_sum::<S>(x, residual, out) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -311,6 +329,26 @@ impl Kernels {
     pub unsafe fn int_finish(&self, f: &IntFinish<'_>) {
         // SAFETY: the caller's contract; the table was handed out for this machine.
         unsafe { (self.int_finish)(f) }
+    }
+
+    /// A tile's outputs, `[4][panels][16]`, from its products.
+    pub fn winograd_outputs(&self, p: &Products<'_>, out: &mut [f32]) {
+        let (width, positions) = (p.panels * LANES, p.side * p.side);
+        let values = winograd::planes(p.side) * width;
+        assert!(p.sums.len() >= values && p.totals.len() >= values && p.tap_steps.len() >= values);
+        assert!(p.zeros.len() >= positions && p.window_steps.len() >= positions);
+        assert!(out.len() >= winograd::OUTPUTS * width);
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.winograd_outputs)(p, out) }
+    }
+
+    /// Writes values, plus a summand if there is one.
+    ///
+    /// # Safety
+    /// Both places hold as many. f16 comes in whole lanes.
+    pub unsafe fn put(&self, x: &[f32], residual: Option<Place>, out: Place) {
+        // SAFETY: the caller's contract; the table was handed out for this machine.
+        unsafe { (self.put)(x, residual, out) }
     }
 
     /// Decodes int4 blocks that share multipliers to int8: `pairs: [blocks][128]`, `out:

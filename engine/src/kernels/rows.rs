@@ -258,6 +258,24 @@ unsafe fn each_row<S: Simd>(f: &IntFinish<'_>, p: usize, n: usize, value: impl F
     }
 }
 
+/// Writes values, plus a summand if there is one.
+///
+/// # Safety
+/// As [`Simd`]; both places hold as many. f16 comes in whole lanes.
+#[inline(always)]
+pub(crate) unsafe fn put_sum<S: Simd>(x: &[f32], residual: Option<Place>, out: Place) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(x.len(), |at, n| {
+            let mut v = get::<S>(x, at, n);
+            if let Some(residual) = residual {
+                v = v.add(residual.load(at, n));
+            }
+            out.store(v, at, n)
+        });
+    }
+}
+
 /// The largest magnitude of `x`; 0 for none.
 ///
 /// # Safety

@@ -50,7 +50,7 @@ pub(super) fn conv(call: &Call<'_>, space: &mut [f32], c: &mut Context<'_>) {
                 let scales = Scales::of(call.scales, bands.from.c, n);
                 ring.normalise(call.x, &scales, silu, pixels, c);
             }
-            Prologue::Round => ring.round(call.x, call.product.out_bytes(), pixels, c),
+            Prologue::Round => ring.round(call.x, call.product.out.start(), pixels, c),
         }
         call.product.with_input(ring.input(call, &bands), bands.to).run(out, c);
     });

@@ -10,9 +10,9 @@
 use std::ops::Range;
 
 use super::matmul::Call;
+use super::output::Output;
 use super::{
-    Context, Operands, SharedBytes, SharedMut, SharedPlace, as_bytes, as_i32, as_u32, bytes_as_i8, int_bands,
-    int8_rows, quantise,
+    Context, Operands, SharedPlace, as_bytes, as_i32, as_u32, bytes_as_i8, int_bands, int8_rows,
 };
 use crate::activations::{Format, Steps};
 use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
@@ -69,22 +69,9 @@ pub(super) fn thread_scratch(panels: &IntPanels, out: Shape, format: Format) -> 
     s.offsets + s.sums + s.decoded + s.staged
 }
 
-pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, o: Operands<'_>, c: &mut Context<'_>) {
+pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, mut o: Operands<'_>, c: &mut Context<'_>) {
     let (x, epilogue) = (o.inputs[0], call.epilogue);
-    let last = &o.inputs[o.count - 1];
-    let start = o.out.as_mut_ptr();
-    let out = match int8_rows(o.shape, o.format) {
-        None => Output::Direct(SharedPlace::new(start, o.format)),
-        Some(layout) => {
-            let (steps, bytes) = layout.split_mut(o.out);
-            Output::Rounded {
-                steps: SharedMut(steps.as_mut_ptr()),
-                bytes: SharedBytes(bytes.as_mut_ptr()),
-            }
-        }
-    };
-    // The planner lets a sum take the place of a summand that no one else reads.
-    let residual = if last.data.is_empty() { start } else { last.data.as_ptr().cast_mut() };
+    let (out, residual) = Output::of(epilogue, &mut o);
     let product = Product {
         kernels: c.kernels,
         call,
@@ -92,7 +79,7 @@ pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, o: Operands<'_>, c: &mut
         input: Input::NONE,
         to: o.shape,
         vector: epilogue.vector.then(|| o.inputs[call.vector_input()].data),
-        residual: epilogue.residual.then(|| SharedPlace::new(residual, last.format)),
+        residual,
         out,
     };
     if let Some(prologue) = *call.prologue {
@@ -246,18 +233,7 @@ pub(super) struct Product<'a> {
     pub to: Shape,
     vector: Option<&'a [f32]>,
     residual: Option<SharedPlace>,
-    out: Output,
-}
-
-/// Where outputs go.
-#[derive(Clone, Copy)]
-enum Output {
-    Direct(SharedPlace),
-    /// To int8 as soon as a row is whole, each with a step of its own.
-    Rounded {
-        steps: SharedMut,
-        bytes: SharedBytes,
-    },
+    pub out: Output,
 }
 
 impl<'a> Product<'a> {
@@ -267,14 +243,6 @@ impl<'a> Product<'a> {
         'a: 'b,
     {
         Product { input, to, ..self }
-    }
-
-    /// Where the outputs begin.
-    pub fn out_bytes(&self) -> *const u8 {
-        match self.out {
-            Output::Direct(place) => place.start.cast(),
-            Output::Rounded { bytes, .. } => bytes.0,
-        }
     }
 
     /// Computes some output pixels on all threads.
@@ -315,7 +283,7 @@ impl<'a> Product<'a> {
         self.locate(rows.clone(), offsets);
         let (out, first) = match self.out {
             Output::Direct(place) => (place.place(), 0),
-            Output::Rounded { .. } => (Place::F32(staged.as_mut_ptr()), rows.start),
+            Output::Rounded(_) => (Place::F32(staged.as_mut_ptr()), rows.start),
         };
         let task = Task { rows: rows.clone(), offsets, out, first };
         let (taps, each) = (self.panels.shape.taps, taps_per_segment(self.panels));
@@ -327,22 +295,17 @@ impl<'a> Product<'a> {
                 self.sweep(&task, group, &segment, weights, sums);
             }
         }
-        if let Output::Rounded { steps, bytes } = self.out {
-            let stride = self.to.c.next_multiple_of(int::BLOCK);
+        if let Output::Rounded(output) = self.out {
             for (row, x) in rows.zip(staged.chunks_exact(self.to.c)) {
-                let (step, inverse) = quantise::step(self.kernels.magnitude(x));
                 // SAFETY: inside the output; no other task has this row.
-                unsafe {
-                    *steps.pointer(row) = step;
-                    self.kernels.quantise(inverse, x, bytes.slice(row * stride, stride));
-                }
+                unsafe { output.put(self.kernels, row, x) }
             }
         }
     }
 
     /// Values of a row that wait until all of it is there.
     fn staged(&self) -> usize {
-        if let Output::Rounded { .. } = self.out { self.to.c } else { 0 }
+        if let Output::Rounded(_) = self.out { self.to.c } else { 0 }
     }
 
     /// Consecutive rows of a tile: the rows from `row` on, within one picture where a vector per

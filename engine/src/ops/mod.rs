@@ -6,17 +6,22 @@ mod code;
 mod int_attention;
 mod int_bands;
 mod int_matmul;
+mod int_winograd;
 mod matmul;
 mod norm;
+mod output;
 mod pack;
 mod quantise;
 mod rows;
 mod shape;
 
+pub(crate) use int_winograd::has_form as has_winograd_form;
 pub(crate) use matmul::MAX_TAPS;
 pub(crate) use norm::scales_shape;
 
 use std::sync::Mutex;
+
+use int_winograd::Form;
 
 use crate::activations::{self, Format, Rows};
 use crate::aligned::Aligned;
@@ -80,10 +85,9 @@ impl<'a> Operand<'a> {
 /// How int8 values of a shape lie in their buffer; `None` for others.
 fn int8_rows(shape: Shape, format: Format) -> Option<Rows> {
     match format {
-        Format::F32
-        | Format::F16
-        | Format::PackedQueries { .. }
-        | Format::PackedKeys { .. } => None,
+        Format::F32 | Format::F16 | Format::PackedQueries { .. } | Format::PackedKeys { .. } => {
+            None
+        }
         Format::Int8(steps) => Some(Rows { shape, steps }),
     }
 }
@@ -108,7 +112,10 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
         Op::Conv { filter, spec, prologue, epilogue } => {
             let call = matmul::Call { filter, spec, prologue, epilogue };
             match &filter.panels {
-                Panels::Int(panels) => int_matmul::conv(&call, panels, o, c),
+                Panels::Int(panels) => match Form::of(op, o.shape, o.format) {
+                    Some(form) => int_winograd::conv(form, &call, o, c),
+                    None => int_matmul::conv(&call, panels, o, c),
+                },
                 Panels::F32(_) | Panels::F16(_) => matmul::conv(&call, o, c),
             }
         }
@@ -144,6 +151,9 @@ pub(crate) fn scratch(step: &Fused) -> usize {
     match &step.op {
         Op::GroupNorm { .. } => norm::scratch(step.shape),
         Op::GroupScales { .. } => norm::statistics_scratch(step.inputs[0].shape),
+        Op::Conv { prologue: None, .. } => {
+            Form::of(&step.op, step.shape, step.format).map_or(0, int_winograd::scratch)
+        }
         Op::Conv { filter, spec, prologue: Some(_), .. } => {
             let shapes = [step.inputs[0].shape, step.shape];
             match filter.is_integer() {
@@ -161,7 +171,10 @@ pub(crate) fn scratch(step: &Fused) -> usize {
 pub(crate) fn thread_scratch(step: &Fused) -> usize {
     match &step.op {
         Op::Conv { filter, .. } => match &filter.panels {
-            Panels::Int(panels) => int_matmul::thread_scratch(panels, step.shape, step.format),
+            Panels::Int(panels) => Form::of(&step.op, step.shape, step.format).map_or_else(
+                || int_matmul::thread_scratch(panels, step.shape, step.format),
+                int_winograd::thread_scratch,
+            ),
             Panels::F32(_) | Panels::F16(_) => matmul::thread_scratch(filter),
         },
         Op::LayerNorm { .. } | Op::GroupNorm { .. } => norm::thread_scratch(step.shape),

@@ -12,8 +12,8 @@ use super::{Context, Operands, SharedMut, as_bytes, as_i32, bytes_as_i8, quantis
 use crate::activations::Format;
 use crate::fuse::Fused;
 use crate::kernels::Kernels;
-use crate::kernels::rest::Rest;
 use crate::kernels::attention::position;
+use crate::kernels::rest::Rest;
 use crate::kernels::rows::ScaleShift;
 use crate::packed::{KeyBlock, PackedKeys, PackedQueries};
 use crate::session::scratch_of;

@@ -58,6 +58,17 @@ impl Simd for Avx2 {
         })
     }
     #[inline(always)]
+    unsafe fn load_i32_less_times(p: *const i32, times: i32, q: *const i32) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            [0, 8].map(|i| {
+                let q = _mm256_loadu_si256(q.add(i).cast());
+                let q = _mm256_mullo_epi32(q, _mm256_set1_epi32(times));
+                _mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_loadu_si256(p.add(i).cast()), q))
+            })
+        })
+    }
+    #[inline(always)]
     unsafe fn load_i32(p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         Self(unsafe { [0, 8].map(|i| _mm256_cvtepi32_ps(_mm256_loadu_si256(p.add(i).cast()))) })

@@ -51,6 +51,14 @@ impl Simd for Avx512 {
         })
     }
     #[inline(always)]
+    unsafe fn load_i32_less_times(p: *const i32, times: i32, q: *const i32) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            let q = _mm512_mullo_epi32(_mm512_loadu_si512(q.cast()), _mm512_set1_epi32(times));
+            _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_loadu_si512(p.cast()), q))
+        })
+    }
+    #[inline(always)]
     unsafe fn load_i32(p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         Self(unsafe { _mm512_cvtepi32_ps(_mm512_loadu_si512(p.cast())) })

@@ -12,6 +12,7 @@ pub(crate) mod avx512;
 #[cfg(target_arch = "aarch64")]
 pub(crate) mod neon;
 pub(crate) mod portable;
+pub(crate) mod shorts;
 
 use crate::weights::LANES;
 
@@ -39,6 +40,8 @@ pub(crate) trait Simd: Copy {
     unsafe fn load_i8(p: *const u8, offset: u8) -> Self;
     /// Sixteen 32-bit integers, converted (to nearest, ties to even).
     unsafe fn load_i32(p: *const i32) -> Self;
+    /// Sixteen 32-bit integers less `times` those at `q`, converted; integers wrap.
+    unsafe fn load_i32_less_times(p: *const i32, times: i32, q: *const i32) -> Self;
     /// The larger of the integers in the lanes' bits and the sixteen at `p`, as bits.
     unsafe fn max_i32(self, p: *const i32) -> Self;
     /// The bits of the nearest integers (ties to even). Lanes are below `2^31`; those below `-2^31`

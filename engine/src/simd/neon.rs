@@ -126,6 +126,16 @@ impl Simd for Neon {
         })
     }
     #[inline(always)]
+    unsafe fn load_i32_less_times(p: *const i32, times: i32, q: *const i32) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            [0, 4, 8, 12].map(|i| {
+                let q = vld1q_s32(q.add(i));
+                vcvtq_f32_s32(vmlsq_s32(vld1q_s32(p.add(i)), q, vdupq_n_s32(times)))
+            })
+        })
+    }
+    #[inline(always)]
     unsafe fn load_i32(p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         Self(unsafe { [0, 4, 8, 12].map(|i| vcvtq_f32_s32(vld1q_s32(p.add(i)))) })

@@ -52,6 +52,14 @@ impl Simd for Portable {
         Self(bytes.map(|b| f32::from(b.wrapping_sub(offset).cast_signed())))
     }
     #[inline(always)]
+    unsafe fn load_i32_less_times(p: *const i32, times: i32, q: *const i32) -> Self {
+        // SAFETY: the caller vouches for sixteen values at `p` and at `q`.
+        let (p, q) = unsafe {
+            (p.cast::<[i32; LANES]>().read_unaligned(), q.cast::<[i32; LANES]>().read_unaligned())
+        };
+        Self(std::array::from_fn(|i| p[i].wrapping_sub(q[i].wrapping_mul(times)) as f32))
+    }
+    #[inline(always)]
     unsafe fn load_i32(p: *const i32) -> Self {
         // SAFETY: the caller vouches for sixteen values at `p`.
         Self(unsafe { p.cast::<[i32; LANES]>().read_unaligned() }.map(|v| v as f32))

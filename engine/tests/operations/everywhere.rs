@@ -44,6 +44,19 @@ pub fn run_on(
     first.unwrap().2
 }
 
+/// Runs a graph of one input on the best instruction set.
+pub fn run_once(x: &Tensor, build: impl FnOnce(&mut Graph, Value) -> Value) -> Vec<f32> {
+    let mut graph = Graph::new();
+    let input = graph.input(x.shape, Rate::Run);
+    let out = build(&mut graph, input);
+    graph.output(out);
+    let mut engine = Engine::new(Some(1)).unwrap();
+    let mut session = Session::new(&engine, Plan::new(&graph).unwrap());
+    session.setup(&mut engine, &[]);
+    session.run(&mut engine, &[(input, &x.data)]);
+    session.output(out).to_vec()
+}
+
 /// Largest difference over largest magnitude.
 pub fn assert_close(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
     assert_eq!(got.len(), want.len(), "{what}");

@@ -8,6 +8,7 @@ mod integers;
 mod naive;
 mod random_integers;
 mod stored;
+mod winograd;
 
 use std::sync::Arc;
 

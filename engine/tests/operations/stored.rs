@@ -114,6 +114,16 @@ fn large_maps_are_kept_in_int8() {
 }
 
 #[test]
+fn large_doubled_maps_are_kept_in_int8() {
+    let x = Tensor::random(Shape::image(1, 128, 128, 64), 1);
+    compare("doubled", &x, [F16, 2.0 * ROWS], |m, x| {
+        let h = m.conv(x, &filter([64, 64, 3, 3], 1), ConvSpec::up(3));
+        let h = m.norm(h, &norm(64, 2));
+        m.conv(h, &filter([16, 64, 3, 3], 4), ConvSpec::same(3))
+    });
+}
+
+#[test]
 fn rows_are_rounded_by_the_product_that_alone_reads_them() {
     let x = Tensor::random(Shape::tokens(3, 50, 64), 1);
     compare("rows", &x, [1e-5, 2.0 * F16], |m, x| {

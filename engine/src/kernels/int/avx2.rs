@@ -7,8 +7,18 @@ use std::arch::x86_64::*;
 use super::ymm::{Dot, walk};
 use super::{IntKernels, IntTile, sized};
 
-pub(crate) static KERNELS: IntKernels =
-    IntKernels { rows: 4, panels: 1, offset: 0, step: 4, rearrange: None, tile, int4: None };
+use crate::kernels::winograd::transforms;
+
+pub(crate) static KERNELS: IntKernels = IntKernels {
+    rows: 4,
+    panels: 1,
+    offset: 0,
+    step: 4,
+    rearrange: None,
+    tile,
+    int4: None,
+    transforms: transforms!(Avx2, "avx2"),
+};
 
 /// # Safety
 /// The machine has AVX2; the tile's pointers must be valid for what its fields say.

@@ -3,10 +3,19 @@
 use std::arch::x86_64::*;
 
 use super::{IntKernels, IntTile, sized, start};
+use crate::kernels::winograd::transforms;
 use crate::weights::LANES;
 
-pub(crate) static KERNELS: IntKernels =
-    IntKernels { rows: 8, panels: 3, offset: 128, step: 4, rearrange: None, tile, int4: None };
+pub(crate) static KERNELS: IntKernels = IntKernels {
+    rows: 8,
+    panels: 3,
+    offset: 128,
+    step: 4,
+    rearrange: None,
+    tile,
+    int4: None,
+    transforms: transforms!(Avx512, "avx512f,avx512bw"),
+};
 
 /// The features that these kernels need beside those of the sixteen lanes.
 pub(crate) fn is_available() -> bool {

@@ -5,8 +5,18 @@ use std::arch::x86_64::*;
 use super::ymm::{Dot, walk};
 use super::{IntKernels, IntTile, sized};
 
-pub(crate) static KERNELS: IntKernels =
-    IntKernels { rows: 6, panels: 1, offset: 128, step: 4, rearrange: None, tile, int4: None };
+use crate::kernels::winograd::transforms;
+
+pub(crate) static KERNELS: IntKernels = IntKernels {
+    rows: 6,
+    panels: 1,
+    offset: 128,
+    step: 4,
+    rearrange: None,
+    tile,
+    int4: None,
+    transforms: transforms!(Avx2, "avx2"),
+};
 
 /// The features that these kernels need beside those of the sixteen lanes.
 pub(crate) fn is_available() -> bool {

@@ -34,6 +34,7 @@ pub(crate) mod portable;
 #[cfg(target_arch = "x86_64")]
 mod ymm;
 
+use super::winograd::Transforms;
 use crate::weights::LANES;
 
 /// Channels of activations and weights are padded with zeros to a multiple of this many bytes.
@@ -95,6 +96,8 @@ pub(crate) struct IntKernels {
     pub tile: unsafe fn(&IntTile),
     /// Where it is faster not to make int8 of int4 weights.
     pub int4: Option<&'static Int4Kernels>,
+    /// For convolutions that take fewer products.
+    pub transforms: Transforms,
 }
 
 /// Products of int4 values themselves, to which the multipliers of their groups (see

@@ -9,10 +9,19 @@ use std::arch::aarch64::*;
 use std::arch::asm;
 
 use super::{BLOCK, IntKernels, IntTile, one_panel, sized, start};
+use crate::kernels::winograd::transforms;
 use crate::weights::LANES;
 
-pub(crate) static KERNELS: IntKernels =
-    IntKernels { rows: 6, panels: 3, offset: 0, step: BLOCK, rearrange: None, tile, int4: None };
+pub(crate) static KERNELS: IntKernels = IntKernels {
+    rows: 6,
+    panels: 3,
+    offset: 0,
+    step: BLOCK,
+    rearrange: None,
+    tile,
+    int4: None,
+    transforms: transforms!(Neon, "neon"),
+};
 
 /// The feature that these kernels need beside NEON.
 pub(crate) fn is_available() -> bool {

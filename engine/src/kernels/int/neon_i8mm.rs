@@ -11,6 +11,7 @@ use std::arch::asm;
 use super::gathered::{self, Gathered, Product, Rows};
 use super::{BLOCK, IntKernels, IntTile};
 use crate::int_weights::BLOCK_BYTES;
+use crate::kernels::winograd::transforms;
 use crate::weights::LANES;
 
 pub(crate) static KERNELS: IntKernels = IntKernels {
@@ -21,6 +22,7 @@ pub(crate) static KERNELS: IntKernels = IntKernels {
     rearrange: Some(rearrange),
     tile,
     int4: None,
+    transforms: transforms!(Neon, "neon"),
 };
 
 static GATHERED: Gathered = Gathered {

@@ -16,6 +16,7 @@ use std::arch::asm;
 use super::gathered::{self, Gathered, Product, Rows};
 use super::{BLOCK, IntKernels, IntTile};
 use crate::int_weights::BLOCK_BYTES;
+use crate::kernels::winograd::transforms;
 use crate::weights::LANES;
 
 pub(crate) static KERNELS: IntKernels = IntKernels {
@@ -26,6 +27,7 @@ pub(crate) static KERNELS: IntKernels = IntKernels {
     rearrange: Some(rearrange),
     tile,
     int4: Some(&super::neon_int4::KERNELS),
+    transforms: transforms!(Neon, "neon"),
 };
 
 static GATHERED: Gathered = Gathered {

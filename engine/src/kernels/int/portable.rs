@@ -1,10 +1,19 @@
 //! The integer tile in plain Rust: the scalar twin of all others.
 
 use super::{IntKernels, IntTile, sized, start};
+use crate::kernels::winograd::transforms;
 use crate::weights::LANES;
 
-pub(crate) static KERNELS: IntKernels =
-    IntKernels { rows: 4, panels: 1, offset: 0, step: 4, rearrange: None, tile, int4: None };
+pub(crate) static KERNELS: IntKernels = IntKernels {
+    rows: 4,
+    panels: 1,
+    offset: 0,
+    step: 4,
+    rearrange: None,
+    tile,
+    int4: None,
+    transforms: transforms!(Portable),
+};
 
 /// # Safety
 /// The tile's pointers must be valid for what its fields say.
