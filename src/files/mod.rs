@@ -28,7 +28,7 @@ pub use package::ModelFiles;
 pub use random::{FilterEncoding, RandomWeights};
 pub use replace::NewFile;
 pub use table::{Encoding, StoredTensor, TensorFile};
-pub use weights::{TensorSource, Weights};
+pub use weights::{TableBytes, TensorSource, Weights};
 
 /// Bytes in hexadecimal.
 fn hex(bytes: &[u8]) -> String {

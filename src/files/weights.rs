@@ -6,6 +6,7 @@
 //! translates on lookup; the networks never know.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use pochade_engine::{
@@ -43,6 +44,26 @@ pub trait TensorSource: fmt::Debug + Send + Sync {
     /// they read.
     fn refusal(&self, _name: &str) -> Option<FileError> {
         None
+    }
+}
+
+/// The bytes of a table: its own, or those of a mapped file.
+#[derive(Clone, Debug)]
+pub enum TableBytes {
+    /// A copy.
+    Own(Vec<u8>),
+    /// Read as they are looked at.
+    Mapped(MappedBytes),
+}
+
+impl Deref for TableBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Mapped(bytes) => bytes,
+        }
     }
 }
 
@@ -188,22 +209,27 @@ impl<'a> Weights<'a> {
             .map_err(|e| self.wrong_shape("bias", e.to_string(), format!("[{channels}]")))
     }
 
-    /// The matrix `name` of exactly the given shape, copied in the encoding it is stored in.
+    /// The matrix `name` of exactly the given shape, in the encoding it is stored in; a copy where its
+    /// file is not mapped.
     ///
     /// # Errors
     /// When there is none, or it has another shape.
-    pub fn table(&self, name: &str, shape: [usize; 2]) -> Result<(DType, Vec<u8>), FileError> {
+    pub fn table(&self, name: &str, shape: [usize; 2]) -> Result<(DType, TableBytes), FileError> {
         if let Some(random) = self.random {
-            return Ok(random.table(shape));
+            let (dtype, bytes) = random.table(shape);
+            return Ok((dtype, TableBytes::Own(bytes)));
         }
         let tensor = self.shaped(name, &shape)?;
+        if let Some(mapped) = self.source.mapped(&self.full(name)) {
+            return Ok((tensor.dtype(), TableBytes::Mapped(mapped)));
+        }
         // Piece by piece, so that a large table is not in memory twice.
         let mut bytes = Vec::with_capacity(tensor.bytes().len());
         for piece in tensor.bytes().chunks(COPIED_AT_ONCE) {
             bytes.extend_from_slice(piece);
             self.source.release(&self.full(name));
         }
-        Ok((tensor.dtype(), bytes))
+        Ok((tensor.dtype(), TableBytes::Own(bytes)))
     }
 
     fn make_up(&self, random: &RandomWeights, shape: [usize; 4]) -> Arc<Filter> {

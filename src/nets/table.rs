@@ -2,18 +2,19 @@
 
 use pochade_engine::{DType, TensorView};
 
-use crate::files::{FileError, Weights};
+use crate::files::{FileError, TableBytes, Weights};
 
-/// `[rows, width]`, kept in the encoding of the file.
+/// `[rows, width]`, in the encoding of the file and where possible in the file itself, from which a row
+/// is read when it is looked up.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
     dtype: DType,
     shape: [usize; 2],
-    bytes: Vec<u8>,
+    bytes: TableBytes,
 }
 
 impl Table {
-    /// Copies the tensor `name`, which must be `[rows, width]`.
+    /// The tensor `name`, which must be `[rows, width]`.
     pub fn load(w: &Weights<'_>, name: &str, shape: [usize; 2]) -> Result<Self, FileError> {
         let (dtype, bytes) = w.table(name, shape)?;
         Ok(Self { dtype, shape, bytes })
