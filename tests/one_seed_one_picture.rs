@@ -82,6 +82,6 @@ fn the_default_model_paints_the_same_bytes_everywhere() {
 }
 
 const TINY: &str = "82262d005526691109cae7357a3edb647261e5bf7eda5d33a5f4c90107e3f76a";
-const INT8: &str = "d5507f6260d5f74dcb150038d6748358ddb06b19d79fa41d17af8ee7046599ec";
-const INT4: &str = "020e018739895476bc1efb170d9a01960bdf98b3ba83ee586315216a8d4454db";
-const DEFAULT: &str = "1d96b7ff96cd7ea855742d26f6111d5a311003c9a4f5d531f609ec59ce75c76b";
+const INT8: &str = "580e61bef70d1526eaab0e3ac365f930b1dea6cb6ec70000c03d8c6682b05683";
+const INT4: &str = "e0c4c1f9ce147080d709de644bbefad7dd5048860f5e5bdc4d9f54ba3233decb";
+const DEFAULT: &str = "dd977dfaea65552470ae36a50ebc8f2e1a2cd23d55c3870e81bc90da45a2ef2e";
