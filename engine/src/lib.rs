@@ -9,6 +9,7 @@ mod aligned;
 mod arena;
 mod fuse;
 pub mod graph;
+mod heap;
 mod int_weights;
 mod isa;
 mod kernels;
@@ -28,6 +29,7 @@ pub mod tensor;
 pub mod weights;
 
 pub use graph::{ConvSpec, Graph, GraphError, Mask, Padding, Pointwise, Rate, Value};
+pub use heap::release_freed_memory;
 pub use int_weights::{Encoding, PanelBytes, PanelShape, StoredPanels};
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use machine::{Peak, PeakSource};

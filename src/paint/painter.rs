@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pochade_engine::{Engine, SessionProfile};
+use pochade_engine::{Engine, SessionProfile, release_freed_memory};
 
 use super::decode::DecoderStage;
 use super::denoise::{Denoising, Step, UNetStage};
@@ -134,6 +134,15 @@ impl Painter {
         })
     }
 
+    /// A stage that is done, if all stay loaded; else its memory is given back for the next one.
+    fn kept<T>(&self, stage: T) -> Option<T> {
+        let kept = self.keep_all.then_some(stage);
+        if kept.is_none() {
+            release_freed_memory();
+        }
+        kept
+    }
+
     fn streams(&self, part: Component) -> bool {
         self.streamed.contains(&part)
     }
@@ -190,7 +199,7 @@ impl Painter {
         };
         let contexts = [encode(prompts[0])?, encode(prompts[1])?];
         let tokens = stage.positions();
-        self.text = self.keep_all.then_some(stage);
+        self.text = self.kept(stage);
         Ok(Encoded { prompts: prompts.map(str::to_owned), contexts, tokens, warnings })
     }
 
@@ -230,7 +239,7 @@ impl Painter {
             (watch.progress)(progress).is_continue()
         };
         let latent = stage.denoise(&denoising, sampler.as_mut(), &mut self.engine, &mut after);
-        self.unet = self.keep_all.then_some(stage);
+        self.unet = self.kept(stage);
         latent
     }
 
@@ -244,7 +253,7 @@ impl Painter {
             None => DecoderStage::load(&self.files, self.streams(Component::Autoencoder))?,
         };
         let image = stage.decode(latent, self.limits.latent(settings.size), &mut self.engine);
-        self.decoder = self.keep_all.then_some(stage);
+        self.decoder = self.kept(stage);
         image
     }
 
