@@ -1,9 +1,9 @@
 //! How intermediates are stored between integer products.
 //!
 //! A group norm that one integer product reads becomes its scales, which the product applies to its
-//! input on the way to int8, in bands; so does a product of rows with its rounding. What integer products write is kept in f16 as
-//! long as all that read it can take that, so that a step moves half the bytes, and the largest maps in
-//! int8.
+//! input on the way to int8, in bands; so does a product of rows with its rounding. What integer
+//! products write is kept in f16 as long as all that read it can take that, so that a step moves half
+//! the bytes, and the largest maps in int8.
 
 use std::collections::HashMap;
 
