@@ -121,6 +121,39 @@ pub(crate) fn rest(data: &[f32], shape: Shape, format: Format, offset: u8) -> Re
     Rest { values, width: shape.c }
 }
 
+/// Row `row` alone of a value of `shape` that begins at `start`.
+///
+/// # Safety
+/// It is there, and no one writes it while it is read.
+pub(crate) unsafe fn row<'a>(
+    start: *const f32,
+    shape: Shape,
+    format: Format,
+    (row, offset): (usize, u8),
+) -> Rest<'a> {
+    let width = shape.c;
+    // SAFETY: the caller's contract.
+    let slice = |at: usize, len: usize| unsafe { std::slice::from_raw_parts(start.add(at), len) };
+    let values = match format {
+        Format::F32 | Format::PackedQueries { .. } | Format::PackedKeys { .. } => {
+            RestValues::F32(slice(row * width, width))
+        }
+        // Whole lanes of channels, so that no row begins within an f32.
+        Format::F16 => RestValues::F16(halves(slice(row * width / 2, width / 2))),
+        Format::Int8(steps) => {
+            let rows = Rows { shape, steps };
+            let words = rows.stride() / size_of::<f32>();
+            let bytes = slice(rows.step_count() + row * words, words);
+            // SAFETY: any bytes of an f32 are bytes; the length is that of the same memory.
+            let bytes =
+                unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), size_of_val(bytes)) };
+            let steps = slice(rows.step_of(row), 1);
+            RestValues::Int8 { steps, bytes, stride: rows.stride(), offset }
+        }
+    };
+    Rest { values, width }
+}
+
 fn halves(data: &[f32]) -> &[u16] {
     // SAFETY: any bytes are a u16, of half the size and alignment.
     unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), 2 * data.len()) }

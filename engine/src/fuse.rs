@@ -29,6 +29,21 @@ pub(crate) struct Fused {
     pub shape: Shape,
     pub format: Format,
     pub rate: Rate,
+    /// Inputs that this step computes itself, a few lines at a time: which, and how.
+    pub makers: Vec<(usize, Fused)>,
+}
+
+impl Fused {
+    /// How it computes input `i`, if it does.
+    pub fn maker(&self, i: usize) -> Option<&Fused> {
+        self.makers.iter().find(|(input, _)| *input == i).map(|(_, maker)| maker)
+    }
+
+    /// Everything it reads that lies in memory, also what its makers read.
+    pub fn reads(&self) -> Vec<&Operand> {
+        let own = self.inputs.iter().enumerate().filter(|(i, _)| self.maker(*i).is_none());
+        own.map(|(_, x)| x).chain(self.makers.iter().flat_map(|(_, m)| m.reads())).collect()
+    }
 }
 
 /// Fuses `graph`; the result is in an order in which every step's inputs come before it.
@@ -83,8 +98,8 @@ impl<'a> Fuser<'a> {
             _ => self.rate(&inputs),
         };
         let op = node.op.clone();
-        self.steps[value.index()] =
-            Some(Fused { value, op, inputs, shape: node.shape, format: Format::F32, rate });
+        let (shape, format, makers) = (node.shape, Format::F32, Vec::new());
+        self.steps[value.index()] = Some(Fused { value, op, inputs, shape, format, rate, makers });
     }
 
     fn operand(&self, value: Value) -> Operand {

@@ -145,5 +145,5 @@ fn push(value: Value, op: Op, inputs: Vec<Operand>, format: Format, lowered: &mu
     let computed = |o: &Operand| lowered.iter().find(|s| s.value == o.value).map(|s| s.rate);
     let rate = inputs.iter().map(|o| computed(o).unwrap_or(Rate::Run)).max().unwrap_or(Rate::Run);
     let shape = inputs[0].shape;
-    lowered.push(Fused { value, op, inputs, shape, format, rate });
+    lowered.push(Fused { value, op, inputs, shape, format, rate, makers: Vec::new() });
 }

@@ -5,11 +5,12 @@ use std::collections::HashMap;
 use crate::activations::{Format, Rows, Steps};
 use crate::arena::{self, Span};
 use crate::fuse::{self, Fused, Operand};
-use crate::graph::{Graph, GraphError, Op, Prologue, Rate, Value};
+use crate::graph::{ConvSpec, Graph, GraphError, Op, Prologue, Rate, Value};
 use crate::lower;
 use crate::ops;
 use crate::profile::StepInfo;
-use crate::storage;
+use crate::recompute;
+use crate::storage::{self, LargeMaps};
 use crate::tensor::Shape;
 
 /// Where a value lies: an offset in f32 into the arena, its shape, and how it is stored.
@@ -35,6 +36,19 @@ pub(crate) struct Step {
     pub out: Slot,
     /// Room that only this step uses, in f32: offset and length.
     pub scratch: (usize, usize),
+    /// Inputs that it computes itself, a few lines at a time: which, and how. Their slots, and what a
+    /// maker writes to, are nowhere in the arena.
+    pub makers: Vec<(usize, Step)>,
+}
+
+/// What a plan may choose. The default suits all who have the memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Changes results.
+    pub large_maps: LargeMaps,
+    /// Whether large values are computed anew by all that read them, where that takes less memory.
+    /// Changes no result.
+    pub recompute: bool,
 }
 
 /// A fused and placed graph. See [`Plan::new`].
@@ -51,6 +65,7 @@ pub struct Plan {
     /// Room that each thread needs for itself, in f32.
     pub(crate) thread: usize,
     weights: usize,
+    streamable: Streamable,
     name: &'static str,
 }
 
@@ -61,15 +76,31 @@ impl Plan {
     /// # Errors
     /// When the graph was built from parts that do not fit together.
     pub fn new(graph: &Graph) -> Result<Self, GraphError> {
+        Self::with(graph, &PlanOptions::default())
+    }
+
+    /// As [`Plan::new`], with choices.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn with(graph: &Graph, options: &PlanOptions) -> Result<Self, GraphError> {
         if let Some(error) = &graph.broken {
             return Err(error.clone());
         }
         let outputs: Vec<_> = graph.outputs.iter().map(|o| fuse::resolve(graph, *o)).collect();
         let mut steps = lower::lower(fuse::fuse(graph), &outputs, graph.nodes.len() as u32);
-        storage::choose(&mut steps, &outputs);
+        storage::choose(&mut steps, &outputs, &options.large_maps);
         // A stable sort keeps every step behind its inputs: rates never fall along an edge.
         steps.sort_by_key(|s| s.rate);
-        Ok(Layout::of(graph, &steps).into_plan(graph, steps))
+        let weights = steps.iter().map(|s| ops::weight_bytes(&s.op)).sum();
+        let all = steps.iter().map(|s| ops::streamable(&s.op)).sum();
+        if options.recompute {
+            let arena = |steps: &[Fused]| arena::place(&Layout::of(graph, steps).spans).1;
+            steps = recompute::choose(steps, &outputs, arena);
+        }
+        let most = steps.iter().map(streamable).max().unwrap_or(0);
+        let plan = Layout::of(graph, &steps).into_plan(graph, steps);
+        Ok(Self { weights, streamable: Streamable { all, most }, ..plan })
     }
 
     /// Bytes of intermediates and scratch memory with `threads` threads: all that a session
@@ -97,8 +128,7 @@ impl Plan {
     /// Bytes of the integer weights of all steps, and of the step that has most: what a session that
     /// streams does not keep, and what it holds at a time.
     pub fn streamable_bytes(&self) -> Streamable {
-        let bytes = || self.setup.iter().chain(&self.run).map(|step| ops::streamable(&step.op));
-        Streamable { all: bytes().sum(), most: bytes().max().unwrap_or(0) }
+        self.streamable
     }
 
     /// Multiply-accumulate operations of matrix products, convolutions and attention in one run.
@@ -108,12 +138,18 @@ impl Plan {
 }
 
 /// Weights that may be read as they are needed, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Streamable {
     /// Of all steps.
     pub all: usize,
     /// Of the step with most.
     pub most: usize,
+}
+
+/// Bytes of the integer weights of a step and its makers.
+fn streamable(step: &Fused) -> usize {
+    let makers = step.makers.iter().map(|(_, maker)| streamable(maker));
+    ops::streamable(&step.op) + makers.sum::<usize>()
 }
 
 /// The last step that reads each value; beyond all steps for those that the caller reads, or that
@@ -122,7 +158,7 @@ fn last_uses(graph: &Graph, steps: &[Fused]) -> HashMap<Value, usize> {
     let mut last = HashMap::new();
     for (at, step) in steps.iter().enumerate() {
         last.insert(step.value, at);
-        for input in &step.inputs {
+        for input in step.reads() {
             last.insert(input.value, at);
         }
     }
@@ -170,7 +206,7 @@ impl Layout {
             layout.places.insert(step.value, place);
             layout.scratch.push(layout.spans.len());
             layout.spans.push(Span { len: ops::scratch(step), first: at, last: at });
-            for input in &step.inputs {
+            for input in step.reads() {
                 // What setup hands to run must survive every run.
                 let read_by_run = at >= first_run && layout.born(input) < first_run;
                 layout.keep(input.value, if read_by_run { steps.len() } else { at });
@@ -184,15 +220,29 @@ impl Layout {
 
     /// The place of an input that the step's output can take, since no one reads it later.
     fn in_place(&self, step: &Fused, at: usize, last: &HashMap<Value, usize>) -> Option<Place> {
-        let Op::Conv { filter, prologue, epilogue, .. } = &step.op else { return None };
-        let dies = |o: &Operand| filter.is_integer() && last[&o.value] == at;
+        let Op::Conv { filter, spec, prologue, epilogue } = &step.op else { return None };
+        let dies = |o: &Operand| filter.is_integer() && last.get(&o.value) == Some(&at);
+        let place = |o: &Operand| self.places.get(&o.value).copied();
+        let (x, summand) = (step.inputs.first()?, step.inputs.last()?);
         if epilogue.residual {
-            let (summand, others) = step.inputs.split_last()?;
-            let alone = others.iter().all(|o| o.value != summand.value);
+            // Its makers are ahead of the lines that the step writes.
+            let alone = step.inputs.iter().filter(|o| o.value == summand.value).count() == 1;
             let alike = summand.format == step.format && summand.shape.len() == step.shape.len();
-            return (alone && alike && dies(summand)).then(|| self.places[&summand.value]);
+            if alone && alike && dies(summand) {
+                return place(summand);
+            }
         }
-        let x = step.inputs.first()?;
+        if let Some(Prologue::Normalise { .. }) = prologue
+            && *spec == ConvSpec::same(filter.kernel().0)
+        {
+            // A band's input is in the ring when its output is written, and is not read again.
+            let alone = step.reads().iter().filter(|o| o.value == x.value).count() == 1;
+            let alike = (x.format, x.shape) == (step.format, step.shape);
+            return if alone && alike && dies(x) { place(x) } else { None };
+        }
+        if epilogue.residual {
+            return None;
+        }
         let (Format::Int8(steps @ Steps::PerRow), Some(Prologue::Round)) = (x.format, prologue)
         else {
             return None;
@@ -201,7 +251,7 @@ impl Layout {
         let rows = Rows { shape: x.shape, steps };
         let alike =
             step.format.len(step.shape) * size_of::<f32>() == x.shape.rows() * rows.stride();
-        let Place { span, offset } = self.places[&x.value];
+        let Place { span, offset } = place(x)?;
         (alike && dies(x)).then(|| Place { span, offset: offset + rows.step_count() })
     }
 
@@ -216,10 +266,9 @@ impl Layout {
 
     fn into_plan(self, graph: &Graph, steps: Vec<Fused>) -> Plan {
         let (offsets, arena) = arena::place(&self.spans);
-        let slot = |o: &Operand| Slot {
-            offset: offsets[self.places[&o.value].span] + self.places[&o.value].offset,
-            shape: o.shape,
-            format: o.format,
+        let slot = |o: &Operand| {
+            let offset = self.places.get(&o.value).map_or(0, |p| offsets[p.span] + p.offset);
+            Slot { offset, shape: o.shape, format: o.format }
         };
         let own = |value: Value, shape, format| slot(&Operand { value, shape, format });
         let mut plan = Plan {
@@ -230,24 +279,37 @@ impl Layout {
             arena,
             thread: steps.iter().map(ops::thread_scratch).max().unwrap_or(0),
             name: graph.name,
-            weights: steps.iter().map(|s| ops::weight_bytes(&s.op)).sum(),
+            weights: 0,
+            streamable: Streamable::default(),
         };
         for (at, step) in steps.into_iter().enumerate() {
-            let out = own(step.value, step.shape, step.format);
             if let Op::Input { rate } = step.op {
+                let out = own(step.value, step.shape, step.format);
                 plan.inputs.insert(step.value, (rate, out));
                 continue;
             }
             let scratch = self.scratch[at];
             let scratch = (offsets[scratch], self.spans[scratch].len);
-            let inputs = step.inputs.iter().map(slot).collect();
             let list = if step.rate == Rate::Setup { &mut plan.setup } else { &mut plan.run };
-            list.push(Step { op: step.op, inputs, out, scratch });
+            list.push(Step { scratch, ..placed(step, &slot) });
         }
         for &output in &graph.outputs {
             let slot = own(fuse::resolve(graph, output), graph.shape(output), Format::F32);
             plan.outputs.insert(output, slot);
         }
         plan
+    }
+}
+
+/// A step and its makers with the slots that `slot` gives, without scratch memory.
+fn placed(step: Fused, slot: &impl Fn(&Operand) -> Slot) -> Step {
+    let Fused { value, shape, format, .. } = step;
+    let makers = step.makers.into_iter().map(|(i, maker)| (i, placed(maker, slot))).collect();
+    Step {
+        op: step.op,
+        inputs: step.inputs.iter().map(slot).collect(),
+        out: slot(&Operand { value, shape, format }),
+        scratch: (0, 0),
+        makers,
     }
 }

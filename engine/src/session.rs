@@ -154,15 +154,15 @@ impl Session {
         let mut watch = self.log.as_ref().map(|log| log.watch(rate));
         for (at, step) in steps.iter().enumerate() {
             if self.streams {
-                let ahead = steps.iter().skip(at + 1).find_map(|next| ops::mapped(&next.op));
-                ahead.into_iter().for_each(MappedBytes::will_need);
+                let ahead = steps.iter().skip(at + 1).find(|next| ops::has_mapped(next));
+                ahead.into_iter().for_each(|next| ops::each_mapped(next, MappedBytes::will_need));
             }
             // SAFETY: the plan placed all slots of the step inside the arena and apart from one
             // another, but for a summand whose place the output takes.
             let operands = unsafe { operands(arena, step) };
             ops::execute(&step.op, operands, &mut context);
             if self.streams {
-                ops::mapped(&step.op).into_iter().for_each(MappedBytes::release);
+                ops::each_mapped(step, MappedBytes::release);
             }
             if let Some(watch) = &mut watch {
                 watch.lap();
@@ -176,16 +176,9 @@ impl Session {
 /// # Safety
 /// All slots lie within the arena; output and scratch memory overlap nothing else of the step, but
 /// that an input may lie where the output does.
-unsafe fn operands<'a>(arena: *mut f32, step: &Step) -> ops::Operands<'a> {
+unsafe fn operands<'a>(arena: *mut f32, step: &'a Step) -> ops::Operands<'a> {
     // SAFETY: the caller's contract.
-    let slice = |slot: &Slot, len: usize| unsafe {
-        std::slice::from_raw_parts(arena.add(slot.offset).cast_const(), len)
-    };
-    let mut inputs = [ops::Operand::EMPTY; ops::MAX_INPUTS];
-    for (operand, slot) in inputs.iter_mut().zip(&step.inputs) {
-        let data = slice(slot, own_part(slot, &step.out));
-        *operand = ops::Operand { data, shape: slot.shape, format: slot.format };
-    }
+    let inputs = unsafe { inputs(arena, step, step.out) };
     // SAFETY: the caller's contract.
     let (out, scratch) = unsafe {
         (
@@ -201,6 +194,33 @@ unsafe fn operands<'a>(arena: *mut f32, step: &Step) -> ops::Operands<'a> {
         format: step.out.format,
         scratch,
     }
+}
+
+/// The inputs of a step, or of a maker of a step that writes to `out`.
+///
+/// # Safety
+/// All slots lie within the arena, which nothing else uses as long as the inputs are there.
+pub(crate) unsafe fn inputs<'a>(
+    arena: *mut f32,
+    step: &'a Step,
+    out: Slot,
+) -> [ops::Operand<'a>; ops::MAX_INPUTS] {
+    let mut inputs = [ops::Operand::EMPTY; ops::MAX_INPUTS];
+    for (i, slot) in step.inputs.iter().enumerate() {
+        let operand = &mut inputs[i];
+        (operand.shape, operand.format) = (slot.shape, slot.format);
+        if let Some((_, maker)) = step.makers.iter().find(|(input, _)| *input == i) {
+            // SAFETY: the caller's contract.
+            operand.maker = Some(unsafe { ops::Maker::new(maker, arena, out) });
+            continue;
+        }
+        // SAFETY: the caller's contract.
+        operand.start = ops::SharedMut(unsafe { arena.add(slot.offset) });
+        let len = own_part(slot, &out);
+        // SAFETY: the caller's contract; what the output takes is not part of the slice.
+        operand.data = unsafe { std::slice::from_raw_parts(operand.start.0, len) };
+    }
+    inputs
 }
 
 /// Length of what lies before the output where that takes an input's place, else of all of the input.

@@ -3,7 +3,8 @@
 //! A group norm that one integer product reads becomes its scales, which the product applies to its
 //! input on the way to int8, in bands; so does a product of rows with its rounding. What integer
 //! products write is kept in f16 as long as all that read it can take that, so that a step moves half
-//! the bytes, and the largest maps in int8.
+//! the bytes, and the largest maps in int8. What depends on the size of a map is the same on every
+//! machine, since it changes results.
 
 use std::collections::HashMap;
 
@@ -13,27 +14,60 @@ use crate::graph::{Op, Prologue, Value};
 use crate::ops::{has_winograd_form, scales_shape};
 use crate::weights::LANES;
 
+/// From how many pixels on maps are kept as small as they can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LargeMaps {
+    /// Those that norms and roundings alone read are kept in int8.
+    pub int8: usize,
+    /// So are sums of a residual stream.
+    pub int8_sums: usize,
+}
+
+impl Default for LargeMaps {
+    /// Sums from 1536 x 640 on, the least of the sizes of about a million pixels that Stable
+    /// Diffusion XL was trained on.
+    fn default() -> Self {
+        Self { int8: 256 * 256, int8_sums: 1536 * 640 }
+    }
+}
+
 /// Chooses for all `steps`; `outputs` are the values that the caller will read, in f32.
-pub(crate) fn choose(steps: &mut Vec<Fused>, outputs: &[Value]) {
-    join_norms(steps);
+pub(crate) fn choose(steps: &mut Vec<Fused>, outputs: &[Value], large: &LargeMaps) {
+    join_norms(steps, large);
     join_roundings(steps);
     let readers = readers(steps);
+    // Whether a sum can be int8 rows depends on the sums behind it.
+    for at in (0..steps.len()).rev() {
+        let can = gives_rows(&steps[at], large);
+        store(steps, at, &readers, outputs, can.then_some((Format::Int8(Steps::PerRow), takes_rows)));
+    }
     for at in 0..steps.len() {
-        let step = &steps[at];
-        let readers = readers.get(&step.value).map_or(&[][..], |r| r);
-        if outputs.contains(&step.value) {
-            continue;
-        }
-        let takes = |&(reader, input): &(usize, usize)| takes_f16(&steps[reader], input);
-        let takes_rows =
-            |&(reader, i): &(usize, usize)| takes_rows(&steps[reader], i, step.shape.c);
-        let format = if gives_rows(step) && readers.iter().all(takes_rows) {
-            Format::Int8(Steps::PerRow)
-        } else if gives_f16(step) && readers.iter().all(takes) {
-            Format::F16
-        } else {
-            continue;
-        };
+        let can = gives_f16(&steps[at]);
+        store(steps, at, &readers, outputs, can.then_some((Format::F16, takes_f16)));
+    }
+}
+
+/// Whether a step can read its input `i` in some format.
+type Takes = fn(&Fused, usize) -> bool;
+
+/// Lets step `at` write a format, if all that read it can take that.
+fn store(
+    steps: &mut [Fused],
+    at: usize,
+    readers: &HashMap<Value, Vec<(usize, usize)>>,
+    outputs: &[Value],
+    wanted: Option<(Format, Takes)>,
+) {
+    let Some((format, takes)) = wanted.filter(|_| !outputs.contains(&steps[at].value)) else {
+        return;
+    };
+    let (readers, width) = (&readers[&steps[at].value], steps[at].shape.c);
+    // Rows of int8 have a step each, which a view with other rows would not find.
+    let alike = |x: &Operand| format == Format::F16 || x.shape.c == width;
+    let can = |&(reader, i): &(usize, usize)| {
+        takes(&steps[reader], i) && alike(&steps[reader].inputs[i])
+    };
+    if readers.iter().all(can) {
         steps[at].format = format;
         for &(reader, input) in readers {
             steps[reader].inputs[input].format = format;
@@ -41,29 +75,36 @@ pub(crate) fn choose(steps: &mut Vec<Fused>, outputs: &[Value]) {
     }
 }
 
-/// From this many pixels on, maps are kept as small as they can be: in int8 where norms and roundings
-/// alone read them. The same on every machine, since it changes results.
-const LARGE: usize = 256 * 256;
-
 /// Whether a step is a convolution of a large map.
-fn is_large_conv(step: &Fused) -> bool {
-    matches!(step.op, Op::Conv { .. }) && step.inputs[0].shape.positions() >= LARGE
+fn is_large_conv(step: &Fused, large: &LargeMaps) -> bool {
+    matches!(step.op, Op::Conv { .. }) && step.inputs[0].shape.positions() >= large.int8
 }
 
-/// Whether a step writes a value so large that it should be int8, and can.
-fn gives_rows(step: &Fused) -> bool {
-    let plain = match &step.op {
-        Op::Conv { filter, epilogue, .. } => filter.is_integer() && !epilogue.residual,
-        _ => false,
+/// Whether a step writes a value so large that it should be int8, and can. Not what sees one pixel at
+/// a time: in f16 it takes the place of a map twice as wide.
+fn gives_rows(step: &Fused, large: &LargeMaps) -> bool {
+    let Op::Conv { filter, prologue, epilogue, .. } = &step.op else { return false };
+    let from = match epilogue.residual {
+        true if prologue.is_none() || has_winograd_form(&step.op, step.shape) => return false,
+        true => large.int8_sums,
+        false => large.int8,
     };
-    plain && step.shape.positions() >= LARGE && step.shape.c.is_multiple_of(LANES)
+    let can = filter.is_integer() && filter.kernel() != (1, 1);
+    can && step.shape.positions() >= from && step.shape.c.is_multiple_of(LANES)
 }
 
-/// Whether a step can read its input `i` as int8 rows of `width` channels.
-fn takes_rows(step: &Fused, i: usize, width: usize) -> bool {
-    let scales = matches!(step.op, Op::GroupNorm { .. } | Op::GroupScales { .. });
-    let own = matches!(step.op, Op::Conv { prologue: Some(_), .. });
-    i == 0 && (scales || own) && step.inputs[0].shape.c == width
+/// Whether a step can read its input `i` as int8 rows: to norm or round them, or to add to them and
+/// write them as such again.
+fn takes_rows(step: &Fused, i: usize) -> bool {
+    match &step.op {
+        Op::GroupNorm { .. } | Op::GroupScales { .. } => i == 0,
+        Op::Conv { prologue: Some(_), .. } if i == 0 => true,
+        Op::Conv { epilogue, .. } => {
+            let sum = epilogue.residual && i + 1 == step.inputs.len();
+            sum && step.format == Format::Int8(Steps::PerRow)
+        }
+        _ => false,
+    }
 }
 
 /// The steps that read each value, and as which input.
@@ -102,7 +143,7 @@ fn takes_f16(step: &Fused, i: usize) -> bool {
 }
 
 /// Lets every product that alone reads a group norm normalise its input itself.
-fn join_norms(steps: &mut [Fused]) {
+fn join_norms(steps: &mut [Fused], large: &LargeMaps) {
     let readers = readers(steps);
     for at in 0..steps.len() {
         let Some(&[(reader, 0)]) = readers.get(&steps[at].value).map(Vec::as_slice) else {
@@ -111,7 +152,8 @@ fn join_norms(steps: &mut [Fused]) {
         let integer = steps[at].format == Format::Int8(Steps::PerImage);
         let Op::GroupNorm { norm, groups, eps, silu } = steps[at].op.clone() else { continue };
         let reading = &steps[reader];
-        if has_winograd_form(&reading.op, reading.shape) || (!integer && !is_large_conv(reading)) {
+        let at_once = !integer || has_winograd_form(&reading.op, reading.shape);
+        if at_once && !is_large_conv(reading, large) {
             continue;
         }
         let (x, shape) = (steps[at].inputs[0], scales_shape(steps[at].shape));

@@ -32,34 +32,84 @@ pub(super) struct Bands {
     /// Lines of the kernel.
     kernel: usize,
     spec: ConvSpec,
+    granules: Granules,
+}
+
+/// How many lines come and go together; what remains at the end of a picture may be fewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Granules {
+    /// Of the input.
+    pub from: usize,
+    /// Of the output.
+    pub to: usize,
+}
+
+impl Granules {
+    pub const SINGLE: Self = Self { from: 1, to: 1 };
 }
 
 impl Bands {
     /// The bands of a product `from -> to`, for a ring of values of `size` bytes.
-    pub fn new(filter: &Filter, spec: ConvSpec, [from, to]: [Shape; 2], size: usize) -> Self {
-        let pointwise = filter.kernel() == (1, 1) && spec == ConvSpec::same(1);
-        let [from, to] = [from, to].map(|s| if pointwise { column(s) } else { s });
-        let whole = Self { from, to, ring: from.h, height: to.h, kernel: filter.kernel().0, spec };
-        whole.within((RING_BYTES / (from.w * from.c * size)).max(1))
+    pub fn new(filter: &Filter, spec: ConvSpec, shapes: [Shape; 2], size: usize) -> Self {
+        Self::with_granules(filter, spec, shapes, size, Granules::SINGLE)
     }
 
-    /// The same with at most `lines` in the ring, if one line of output needs no more.
+    /// The same for lines that come and go in groups.
+    pub fn with_granules(
+        filter: &Filter,
+        spec: ConvSpec,
+        shapes: [Shape; 2],
+        size: usize,
+        granules: Granules,
+    ) -> Self {
+        let pointwise = filter.kernel() == (1, 1) && spec == ConvSpec::same(1);
+        let single = granules == Granules::SINGLE;
+        let shapes = shapes.map(|s| if pointwise && single { column(s) } else { s });
+        let whole = Self::whole(filter, spec, shapes, granules);
+        whole.within((RING_BYTES / (whole.from.w * whole.from.c * size)).max(1))
+    }
+
+    /// Bands of any `height` lines of the output or fewer, as another walk asks for them.
+    pub fn of_height(
+        filter: &Filter,
+        spec: ConvSpec,
+        shapes: [Shape; 2],
+        height: usize,
+        granules: Granules,
+    ) -> Self {
+        let whole = Self::whole(filter, spec, shapes, granules);
+        Self { height, ring: whole.span(height.min(whole.to.h)), ..whole }
+    }
+
+    fn whole(
+        filter: &Filter,
+        spec: ConvSpec,
+        [from, to]: [Shape; 2],
+        granules: Granules,
+    ) -> Self {
+        let kernel = filter.kernel().0;
+        Self { from, to, ring: from.h, height: to.h, kernel, spec, granules }
+    }
+
+    /// The same with at most `lines` in the ring, if one granule of output needs no more.
     fn within(self, lines: usize) -> Self {
         if self.span(self.to.h) <= lines {
             return Self { ring: self.span(self.to.h), ..self };
         }
-        let most = self.height_behind(lines).clamp(1, self.to.h);
+        let most = self.height_behind((lines + 1).saturating_sub(self.granules.from).max(1));
+        let most = (most / self.granules.to).max(1) * self.granules.to;
         // Bands of about one height, so that the last does not leave threads idle.
         let height = self.to.h.div_ceil(self.to.h.div_ceil(most));
+        let height = height.next_multiple_of(self.granules.to).min(self.to.h);
         Self { height, ring: self.span(height), ..self }
     }
 
-    /// Most lines of input behind `height` lines of output.
+    /// Most lines of input behind `height` lines of output, in whole granules.
     fn span(&self, height: usize) -> usize {
         let lines = (height - 1) * self.spec.stride + self.kernel;
         // A pair of lines of a doubled picture is one, and a span may begin and end within a pair.
         let lines = if self.spec.upsample { lines / 2 + 1 } else { lines };
-        lines.min(self.from.h)
+        (lines + self.granules.from - 1).min(self.from.h)
     }
 
     /// A number of output lines that have at most `lines` of input behind them.
@@ -68,29 +118,49 @@ impl Bands {
         lines.saturating_sub(self.kernel) / self.spec.stride + 1
     }
 
-    /// The input lines behind some output lines.
-    fn behind(&self, out: Range<usize>) -> Range<usize> {
+    /// Most output lines of a band.
+    pub fn height(&self) -> usize {
+        self.height
+    }
+
+    /// The input lines that are needed for some output lines, up to the end of a granule.
+    pub fn behind(&self, out: Range<usize>) -> Range<usize> {
         let shift = usize::from(self.spec.upsample);
         let line = |padded: usize| padded.saturating_sub(self.spec.padding.top) >> shift;
         let last = line((out.end - 1) * self.spec.stride + self.kernel - 1);
-        line(out.start * self.spec.stride)..(last + 1).min(self.from.h)
+        let end = (last + 1).next_multiple_of(self.granules.from);
+        line(out.start * self.spec.stride)..end.min(self.from.h)
+    }
+
+    /// Calls `f(output pixels)` for all bands in order.
+    pub fn each_output(&self, mut f: impl FnMut(Range<usize>)) {
+        for n in 0..self.to.n {
+            for first in (0..self.to.h).step_by(self.height) {
+                let last = (first + self.height).min(self.to.h);
+                f((n * self.to.h + first) * self.to.w..(n * self.to.h + last) * self.to.w);
+            }
+        }
+    }
+
+    /// The picture of some output pixels in whole lines, and which pixels of its input must be added to
+    /// the first `ready` for them.
+    pub fn next(&self, out: &Range<usize>, ready: &mut usize) -> (usize, Range<usize>) {
+        let (from, to) = (self.from, self.to);
+        let n = out.start / to.positions();
+        let behind = self.behind(out.start / to.w - n * to.h..out.end.div_ceil(to.w) - n * to.h);
+        let [start, end] = [behind.start, behind.end].map(|line| (n * from.h + line) * from.w);
+        let new = start.max(*ready)..end;
+        *ready = end;
+        (n, new)
     }
 
     /// Calls `f(picture, input pixels that are new, output pixels)` for all bands in order.
     pub fn each(&self, mut f: impl FnMut(usize, Range<usize>, Range<usize>)) {
-        let pixels = |s: Shape, n: usize, lines: Range<usize>| {
-            (n * s.h + lines.start) * s.w..(n * s.h + lines.end) * s.w
-        };
-        for n in 0..self.from.n {
-            let mut ready = 0;
-            for first in (0..self.to.h).step_by(self.height) {
-                let out = first..(first + self.height).min(self.to.h);
-                let behind = self.behind(out.clone());
-                let new = ready.max(behind.start)..behind.end;
-                f(n, pixels(self.from, n, new), pixels(self.to, n, out));
-                ready = behind.end;
-            }
-        }
+        let mut ready = 0;
+        self.each_output(|out| {
+            let (n, new) = self.next(&out, &mut ready);
+            f(n, new, out);
+        });
     }
 
     /// Pixels in the ring.
@@ -135,7 +205,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// A kernel of three lines over two pictures of `h` lines.
-    fn bands(h: usize, kind: usize, lines: usize) -> Bands {
+    fn bands(h: usize, kind: usize, lines: usize, granules: Granules) -> Bands {
         let spec = match kind {
             0 => ConvSpec::same(3),
             1 => ConvSpec::up(3),
@@ -145,7 +215,7 @@ mod tests {
         let padded = if spec.upsample { 2 * h } else { h } + spec.padding.top + spec.padding.bottom;
         let to = Shape::image(2, (padded - 3) / spec.stride + 1, 5, 1);
         let from = Shape::image(2, h, 3, 1);
-        let whole = Bands { from, to, ring: h, height: to.h, kernel: 3, spec };
+        let whole = Bands { from, to, ring: h, height: to.h, kernel: 3, spec, granules };
         whole.within(lines)
     }
 
@@ -153,14 +223,20 @@ mod tests {
         /// Plays the ring with the numbers of lines in place of lines.
         #[test]
         fn every_line_that_a_band_reads_is_in_the_ring(
-            h in 3_usize..40, kind in 0_usize..4, lines in 1_usize..12
+            h in 3_usize..40, kind in 0_usize..4, lines in 1_usize..12,
+            from in 1_usize..4, to in 1_usize..4
         ) {
-            let b = bands(h, kind, lines);
-            let least = b.span(1);
+            let b = bands(h, kind, lines, Granules { from, to });
+            let least = b.span(to.min(b.to.h));
             prop_assert!(b.ring <= lines.max(least), "{} lines of {}", b.ring, lines);
             let mut ring = vec![usize::MAX; b.ring];
             let mut next = 0;
             b.each(|n, new, out| {
+                let whole = |px: &Range<usize>, s: Shape, granule: usize| {
+                    let ends = [px.start, px.end].map(|px| px / s.w - n * s.h);
+                    ends.iter().all(|line| line.is_multiple_of(granule) || *line == s.h)
+                };
+                assert!(whole(&new, b.from, from) && whole(&out, b.to, to));
                 for line in new.start / b.from.w..new.end / b.from.w {
                     ring[line % b.ring] = line;
                 }

@@ -3,22 +3,31 @@
 
 use std::ops::Range;
 
-use super::bands::{Bands, PIXELS};
-use super::int_matmul::{Input, Product, StepsOfRows};
+use super::bands::{Bands, Granules, PIXELS};
+use super::int_matmul::{Input, StepsOfRows};
+use super::int_product::Product;
 use super::norm::Scales;
 use super::quantise::{self, inverse};
-use super::{Context, Operand, SharedBytes, SharedMut, as_bytes, matmul};
-use crate::activations::{Format, Rows, Steps};
+use super::source::{self, Lines, Source};
+use super::winograd_form::Form;
+use super::{Context, Operand, SharedBytes, SharedMut, as_bytes, int_winograd};
+use crate::fuse::Fused;
 use crate::graph::{ConvSpec, Prologue};
 use crate::kernels::int::BLOCK;
+use crate::kernels::rest::{Rest, RestValues};
 use crate::session::scratch_of;
 use crate::tensor::Shape;
 use crate::weights::Filter;
 
 /// The steps of the ring's pixels and the ring, in f32.
-pub(super) fn scratch(filter: &Filter, spec: ConvSpec, shapes: [Shape; 2]) -> usize {
-    let pixels = Bands::new(filter, spec, shapes, 1).ring_pixels();
-    pixels.next_multiple_of(BLOCK) + (pixels + 1) * stride(shapes[0]) / size_of::<f32>()
+pub(super) fn ring_scratch(bands: &Bands) -> usize {
+    let pixels = bands.ring_pixels();
+    pixels.next_multiple_of(BLOCK) + (pixels + 1) * stride(bands.from) / size_of::<f32>()
+}
+
+/// Lines of its output that a product computes together.
+pub(super) fn granule(form: Option<Form>) -> usize {
+    if form.is_some() { 2 } else { 1 }
 }
 
 /// Bytes of a pixel.
@@ -26,128 +35,186 @@ fn stride(shape: Shape) -> usize {
     shape.c.next_multiple_of(BLOCK)
 }
 
-/// What a product in bands works on.
-pub(super) struct Call<'a> {
-    /// Without its input.
-    pub product: Product<'a>,
-    pub x: Operand<'a>,
-    pub prologue: Prologue,
-    /// The [`Scales`] of all pictures, where the prologue is a norm.
-    pub scales: &'a [f32],
+/// Scratch memory of a product in bands, in f32.
+pub(super) fn scratch(step: &Fused, filter: &Filter, spec: ConvSpec) -> usize {
+    let form = Form::of(&step.op, step.shape, step.format);
+    let last = step.inputs.len() - 1;
+    let [from, to] = [0, last].map(|i| source::granule_of(step, i));
+    let granules = Granules { from, to: granule(form).max(if last > 0 { to } else { 1 }) };
+    let shapes = [step.inputs[0].shape, step.shape];
+    let bands = Bands::with_granules(filter, spec, shapes, 1, granules);
+    let summand = if last > 0 { source::scratch(step, last, bands.height()) } else { 0 };
+    let sources = source::scratch(step, 0, bands.ring) + summand;
+    ring_scratch(&bands) + sources + form.map_or(0, int_winograd::scratch)
 }
 
-/// Computes all bands of an integer product, in a ring of as many f32 as [`scratch`] says.
-pub(super) fn conv(call: &Call<'_>, space: &mut [f32], c: &mut Context<'_>) {
-    let &matmul::Call { filter, spec, .. } = call.product.call;
-    let bands = Bands::new(filter, *spec, [call.x.shape, call.product.to], 1);
-    let pixels = bands.ring_pixels();
-    let (steps, bytes) = space.split_at_mut(pixels.next_multiple_of(BLOCK));
-    let mut ring = Ring { steps, bytes: as_bytes(bytes), pixels, stride: stride(bands.from) };
-    ring.bytes[pixels * ring.stride..].fill(c.kernels.int.offset);
-    bands.each(|n, pixels, out| {
-        match call.prologue {
-            Prologue::Normalise { silu } => {
-                let scales = Scales::of(call.scales, bands.from.c, n);
-                ring.normalise(call.x, &scales, silu, pixels, c);
-            }
-            Prologue::Round => ring.round(call.x, call.product.out.start(), pixels, c),
+/// Computes all bands of an integer product.
+pub(super) fn conv(
+    product: Product<'_>,
+    prologue: Prologue,
+    inputs: &[Operand<'_>],
+    space: &mut [f32],
+    c: &mut Context<'_>,
+) {
+    let call = product.call;
+    let [x, scales, summand] = [0, 1, call.summand_input()].map(|i| inputs[i]);
+    let granules = Granules { from: x.granule(), to: granule(product.form).max(summand.granule()) };
+    let shapes = [x.shape, product.to];
+    let bands = Bands::with_granules(call.filter, *call.spec, shapes, 1, granules);
+    let (mut ring, space) = Ring::new(&bands, space, c);
+    source::open(x, bands.ring, space, c, &mut |x, space, c| {
+        let mut walk = Walk::new(prologue, scales.data, bands, &mut ring, x);
+        if !call.epilogue.residual {
+            return bands.each_output(|out| walk.next(product, out, space, c));
         }
-        call.product.with_input(ring.input(call, &bands), bands.to).run(out, c);
+        source::open(summand, bands.height(), space, c, &mut |summand, space, c| {
+            bands.each_output(|out| {
+                summand.advance(out.clone(), c);
+                walk.next(Product { summand: Some(summand.lines()), ..product }, out, space, c);
+            });
+        });
     });
 }
 
+/// A walk through the bands of a product.
+pub(super) struct Walk<'a, 'b> {
+    prologue: Prologue,
+    /// The [`Scales`] of all pictures, where the prologue is a norm.
+    scales: &'a [f32],
+    bands: Bands,
+    ring: &'a mut Ring<'b>,
+    x: &'a mut dyn Source,
+    /// Pixels of the input that came before.
+    ready: usize,
+}
+
+impl<'a, 'b> Walk<'a, 'b> {
+    pub fn new(
+        prologue: Prologue,
+        scales: &'a [f32],
+        bands: Bands,
+        ring: &'a mut Ring<'b>,
+        x: &'a mut dyn Source,
+    ) -> Self {
+        Self { prologue, scales, bands, ring, x, ready: 0 }
+    }
+
+    /// Computes the output pixels of whole lines that follow those before.
+    pub fn next(
+        &mut self,
+        product: Product<'_>,
+        out: Range<usize>,
+        space: &mut [f32],
+        c: &mut Context<'_>,
+    ) {
+        let (n, pixels) = self.bands.next(&out, &mut self.ready);
+        self.x.advance(pixels.clone(), c);
+        let x = self.x.lines();
+        match self.prologue {
+            Prologue::Normalise { silu } => {
+                let scales = Scales::of(self.scales, self.bands.from.c, n);
+                self.ring.normalise(x, &scales, silu, pixels, c);
+            }
+            Prologue::Round => self.ring.round(x, pixels, c),
+        }
+        product.with_input(self.input(), self.bands.to).run(out, space, c);
+    }
+
+    /// The ring as what the product reads.
+    fn input(&self) -> Input<'_> {
+        let (bands, ring) = (&self.bands, &*self.ring);
+        let steps = match self.prologue {
+            Prologue::Round => {
+                StepsOfRows { values: ring.steps, apart: 1, share: 1, cycle: ring.pixels }
+            }
+            Prologue::Normalise { .. } => StepsOfRows {
+                values: &self.scales[2 * bands.from.c..],
+                apart: Scales::len(bands.from.c),
+                share: bands.to.positions(),
+                cycle: bands.to.n,
+            },
+        };
+        let stride = ring.stride;
+        Input { bytes: ring.bytes, shape: bands.from, lines: bands.ring, stride, steps }
+    }
+}
+
 /// Lines of int8 activations, of which the last few written are there.
-struct Ring<'a> {
+pub(super) struct Ring<'a> {
     steps: &'a mut [f32],
     bytes: &'a mut [u8],
     pixels: usize,
     stride: usize,
 }
 
-impl Ring<'_> {
+impl<'a> Ring<'a> {
+    /// A ring for some bands in the first of the scratch memory, and the rest of that.
+    pub fn new(
+        bands: &Bands,
+        space: &'a mut [f32],
+        c: &Context<'_>,
+    ) -> (Self, &'a mut [f32]) {
+        let (own, rest) = space.split_at_mut(ring_scratch(bands));
+        let (pixels, stride) = (bands.ring_pixels(), stride(bands.from));
+        let (steps, bytes) = own.split_at_mut(pixels.next_multiple_of(BLOCK));
+        let bytes = as_bytes(bytes);
+        bytes[pixels * stride..].fill(c.kernels.int.offset);
+        (Self { steps, bytes, pixels, stride }, rest)
+    }
+
     fn normalise(
         &mut self,
-        x: Operand<'_>,
+        x: Lines<'_>,
         scales: &Scales<'_>,
         silu: bool,
         pixels: Range<usize>,
         c: &mut Context<'_>,
     ) {
-        let (k, rest) = (c.kernels, x.rest(c.kernels));
-        let (affine, inverse) = (scales.affine(silu), inverse(scales.step));
-        self.fill(pixels, c, |row, y, _, _| k.normalise(&rest, row, &affine, inverse, y));
-    }
-
-    /// Rounds pixels of `x`, whose bytes may lie where `out` does.
-    fn round(&mut self, x: Operand<'_>, out: *const u8, pixels: Range<usize>, c: &mut Context<'_>) {
         let k = c.kernels;
-        if let Format::Int8(Steps::PerRow) = x.format {
-            return self.copy(x, out, pixels, c);
-        }
-        self.fill(pixels, c, |row, y, step, space| {
-            let x = x.row(k, row, space);
+        let (affine, inverse) = (scales.affine(silu), inverse(scales.step));
+        self.fill(x, pixels, c, |x, y, _, _| k.normalise(x, 0, &affine, inverse, y));
+    }
+
+    /// Rounds pixels of `x`, or copies those that are int8 already.
+    fn round(&mut self, x: Lines<'_>, pixels: Range<usize>, c: &mut Context<'_>) {
+        let k = c.kernels;
+        self.fill(x, pixels, c, |x, y, step, space| {
+            if let RestValues::Int8 { steps, bytes, .. } = x.values {
+                *step = steps[0];
+                return y.copy_from_slice(bytes);
+            }
+            let values = &mut space[..x.width];
+            k.read(x, 0, 0, values);
             let inverse;
-            (*step, inverse) = quantise::step(k.magnitude(x));
-            k.quantise(inverse, x, y);
+            (*step, inverse) = quantise::step(k.magnitude(values));
+            k.quantise(inverse, values, y);
         });
     }
 
-    /// Copies pixels that are int8 already.
-    fn copy(&mut self, x: Operand<'_>, out: *const u8, pixels: Range<usize>, c: &mut Context<'_>) {
-        let rows = Rows { shape: x.shape, steps: Steps::PerRow };
-        let (steps, bytes) = x.data.split_at(rows.step_count());
-        // An output that takes the place of the bytes begins where they do.
-        let bytes =
-            SharedBytes(if bytes.is_empty() { out } else { bytes.as_ptr().cast() }.cast_mut());
-        self.fill(pixels, c, |row, y, step, _| {
-            *step = steps[row];
-            // SAFETY: the buffer has the row, and products write over it only when its band is done.
-            y.copy_from_slice(unsafe { bytes.slice(row * y.len(), y.len()) });
-        });
-    }
-
-    /// Calls `f(pixel, its bytes, its step, scratch)` for some pixels, on all threads.
+    /// Calls `f(row of x, its bytes, its step, scratch)` for some pixels, on all threads.
     fn fill(
         &mut self,
+        x: Lines<'_>,
         pixels: Range<usize>,
         c: &mut Context<'_>,
-        f: impl Fn(usize, &mut [u8], &mut f32, &mut [f32]) + Sync,
+        f: impl Fn(&Rest<'_>, &mut [u8], &mut f32, &mut [f32]) + Sync,
     ) {
         let (bytes, steps) =
             (SharedBytes(self.bytes.as_mut_ptr()), SharedMut(self.steps.as_mut_ptr()));
-        let (ring, stride, scratch) = (self.pixels, self.stride, c.scratch);
+        let (ring, stride, scratch, k) = (self.pixels, self.stride, c.scratch, c.kernels);
         c.pool.run(pixels.len().div_ceil(PIXELS), &|worker, task| {
             let mut space = scratch_of(scratch, worker);
             let first = pixels.start + task * PIXELS;
             for pixel in first..(first + PIXELS).min(pixels.end) {
                 let at = pixel % ring;
                 // SAFETY: inside the ring; no more pixels are filled at a time than it has, so that no
-                // other task has this one.
-                let (y, step) = unsafe { (bytes.slice(at * stride, stride), steps.slice(at, 1)) };
-                f(pixel, y, &mut step[0], &mut space);
+                // other task has this one. The source has the row, and a product whose output lies
+                // there writes over it only when its band is done.
+                let (x, y, step) = unsafe {
+                    (x.row(k, pixel), bytes.slice(at * stride, stride), steps.slice(at, 1))
+                };
+                f(&x, y, &mut step[0], &mut space);
             }
         });
-    }
-
-    /// The ring as what the product reads.
-    fn input<'b>(&'b self, call: &Call<'b>, bands: &Bands) -> Input<'b> {
-        let steps = match call.prologue {
-            Prologue::Round => {
-                StepsOfRows { values: self.steps, apart: 1, share: 1, cycle: self.pixels }
-            }
-            Prologue::Normalise { .. } => StepsOfRows {
-                values: &call.scales[2 * bands.from.c..],
-                apart: Scales::len(bands.from.c),
-                share: bands.to.positions(),
-                cycle: bands.to.n,
-            },
-        };
-        Input {
-            bytes: self.bytes,
-            shape: bands.from,
-            lines: bands.ring,
-            stride: self.stride,
-            steps,
-        }
     }
 }

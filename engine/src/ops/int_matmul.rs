@@ -9,14 +9,12 @@
 
 use std::ops::Range;
 
-use super::matmul::Call;
+use super::int_product::Product;
 use super::output::Output;
-use super::{
-    Context, Operands, SharedPlace, as_bytes, as_i32, as_u32, bytes_as_i8, int_bands, int8_rows,
-};
-use crate::activations::{Format, Steps};
+use super::source::Lines;
+use super::{Context, as_bytes, as_i32, as_u32, bytes_as_i8, int8_rows};
+use crate::activations::Format;
 use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
-use crate::kernels::Kernels;
 use crate::kernels::int::{self, Int4Kernels, IntTile};
 use crate::kernels::rows::{IntFinish, Place};
 use crate::session::scratch_of;
@@ -69,42 +67,6 @@ pub(super) fn thread_scratch(panels: &IntPanels, out: Shape, format: Format) -> 
     s.offsets + s.sums + s.decoded + s.staged
 }
 
-pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, mut o: Operands<'_>, c: &mut Context<'_>) {
-    let (x, epilogue) = (o.inputs[0], call.epilogue);
-    let (out, residual) = Output::of(epilogue, &mut o);
-    let product = Product {
-        kernels: c.kernels,
-        call,
-        panels,
-        input: Input::NONE,
-        to: o.shape,
-        vector: epilogue.vector.then(|| o.inputs[call.vector_input()].data),
-        residual,
-        out,
-    };
-    if let Some(prologue) = *call.prologue {
-        let scales = o.inputs[1].data;
-        return int_bands::conv(&int_bands::Call { product, x, prologue, scales }, o.scratch, c);
-    }
-    let Some(layout) = int8_rows(x.shape, x.format) else {
-        unreachable!("the plan gives integer products int8 activations");
-    };
-    let (steps, bytes) = layout.split(x.data);
-    let input = Input {
-        bytes,
-        shape: x.shape,
-        lines: x.shape.n * x.shape.h,
-        stride: layout.stride(),
-        steps: StepsOfRows {
-            values: steps,
-            apart: 1,
-            share: if layout.steps == Steps::PerRow { 1 } else { o.shape.positions() },
-            cycle: steps.len(),
-        },
-    };
-    product.with_input(input, o.shape).run(0..o.shape.rows(), c);
-}
-
 /// int8 activations.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
@@ -130,13 +92,13 @@ pub(super) struct StepsOfRows<'a> {
 }
 
 impl StepsOfRows<'_> {
-    fn of(&self, row: usize) -> f32 {
+    pub fn of(&self, row: usize) -> f32 {
         self.values[row / self.share % self.cycle * self.apart]
     }
 }
 
 impl Input<'_> {
-    const NONE: Input<'static> = Input {
+    pub const NONE: Input<'static> = Input {
         bytes: &[],
         shape: Shape::vector(0, 0),
         lines: 0,
@@ -223,38 +185,17 @@ struct Weights {
     stride: usize,
 }
 
-/// One convolution and all it touches.
-#[derive(Clone, Copy)]
-pub(super) struct Product<'a> {
-    kernels: &'static Kernels,
-    pub call: &'a Call<'a>,
-    panels: &'a IntPanels,
-    pub input: Input<'a>,
-    pub to: Shape,
-    vector: Option<&'a [f32]>,
-    residual: Option<SharedPlace>,
-    pub out: Output,
+/// Computes some output pixels on all threads.
+pub(super) fn run(p: &Product<'_>, rows: Range<usize>, c: &mut Context<'_>) {
+    let cut = Cut::new(p, rows, c.pool.threads());
+    let scratch = c.scratch;
+    c.pool.run(cut.tasks(), &|worker, task| {
+        let (rows, groups) = cut.task(task);
+        p.compute(rows, groups, &mut scratch_of(scratch, worker));
+    });
 }
 
-impl<'a> Product<'a> {
-    /// The product of `input`, with outputs that are seen as `to`.
-    pub fn with_input<'b>(self, input: Input<'b>, to: Shape) -> Product<'b>
-    where
-        'a: 'b,
-    {
-        Product { input, to, ..self }
-    }
-
-    /// Computes some output pixels on all threads.
-    pub fn run(&self, rows: Range<usize>, c: &mut Context<'_>) {
-        let cut = Cut::new(self, rows, c.pool.threads());
-        let scratch = c.scratch;
-        c.pool.run(cut.tasks(), &|worker, task| {
-            let (rows, groups) = cut.task(task);
-            self.compute(rows, groups, &mut scratch_of(scratch, worker));
-        });
-    }
-
+impl Product<'_> {
     /// Panels that a group of values is wide.
     fn panels_per_group(&self) -> usize {
         if self.call.epilogue.gated { 1 } else { self.kernels.int.panels }
@@ -282,9 +223,10 @@ impl<'a> Product<'a> {
             (as_u32(offsets), as_i32(sums), bytes_as_i8(as_bytes(decoded)));
         self.locate(rows.clone(), offsets);
         let (out, first) = match self.out {
-            Output::Direct(place) => (place.place(), 0),
+            Output::Direct(place) => (place.place(), self.first),
             Output::Rounded(_) => (Place::F32(staged.as_mut_ptr()), rows.start),
         };
+        self.stage_summand(rows.clone(), staged);
         let task = Task { rows: rows.clone(), offsets, out, first };
         let (taps, each) = (self.panels.shape.taps, taps_per_segment(self.panels));
         for index in groups {
@@ -298,8 +240,18 @@ impl<'a> Product<'a> {
         if let Output::Rounded(output) = self.out {
             for (row, x) in rows.zip(staged.chunks_exact(self.to.c)) {
                 // SAFETY: inside the output; no other task has this row.
-                unsafe { output.put(self.kernels, row, x) }
+                unsafe { output.put(self.kernels, row - self.first, x) }
             }
+        }
+    }
+
+    /// Where the summand is int8, its values wait in the place of the sums.
+    fn stage_summand(&self, rows: Range<usize>, staged: &mut [f32]) {
+        let Some(summand) = self.summand.filter(Lines::is_int8) else { return };
+        for (row, y) in rows.zip(staged.chunks_exact_mut(self.to.c)) {
+            // SAFETY: it has the row, which this task alone writes over, later on.
+            let x = unsafe { summand.row(self.kernels, row) };
+            self.kernels.read(&x, 0, 0, y);
         }
     }
 
@@ -505,7 +457,8 @@ impl<'a> Product<'a> {
         let epilogue = self.call.epilogue;
         let columns = group.first * LANES..((group.first + group.count) * LANES).min(self.to.c);
         let width = if epilogue.gated { LANES } else { columns.len() };
-        let at = row * self.to.c + columns.start;
+        let out = task.out.offset((row - task.first) * self.to.c + columns.start);
+        let summand = |s: Lines<'_>| s.place(row).map_or(out, |place| place.offset(columns.start));
         let n = row / self.to.positions();
         let finish = IntFinish {
             sums,
@@ -516,8 +469,8 @@ impl<'a> Product<'a> {
             vector: self.vector.map(|v| &v[n * self.to.c + columns.start..]),
             pointwise: epilogue.pointwise,
             gate: epilogue.gated.then_some(group.step * LANES),
-            residual: self.residual.map(|r| r.place().offset(at)),
-            out: task.out.offset(at - task.first * self.to.c),
+            residual: self.summand.map(summand),
+            out,
             stride: self.to.c,
             width,
         };

@@ -14,160 +14,21 @@
 
 use std::ops::Range;
 
-use super::matmul::Call;
+use super::int_product::Product;
 use super::output::Output;
-use super::{
-    Context, Operands, SharedBytes, SharedMut, SharedPlace, as_bytes, as_i32, as_u32, bytes_as_i8,
-    int8_rows,
-};
-use crate::activations::{Format, Rows};
-use crate::graph::{Op, Padding};
-use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
-use crate::kernels::Kernels;
-use crate::kernels::int::{BLOCK, IntTile};
+use super::winograd_form::{APART, Form, TAPS, TILES};
+use super::{Context, SharedBytes, SharedMut, as_bytes, as_i32, as_u32, bytes_as_i8};
+use crate::int_weights::{BLOCK_BYTES, Values};
+use crate::kernels::int::IntTile;
 use crate::kernels::rows::{Finish, Place};
 use crate::kernels::winograd::{
-    self, CHANNELS, Code, MAX_POSITIONS, MAX_SIDE, OUTPUTS, Products, Taps, Window,
+    self, Code, MAX_POSITIONS, OUTPUTS, Products, Taps, Window,
 };
 use crate::session::scratch_of;
-use crate::tensor::Shape;
-use crate::weights::{LANES, Panels};
+use crate::weights::LANES;
 
-/// Taps of the filter.
-const TAPS: usize = 9;
-/// Panels of a group: twice what the widest kernel multiplies at once, so that windows are read
-/// seldom.
-const GROUP: usize = 6;
-/// Channels from which a group has half as many, so that its taps are not too many bytes.
-const DEEP: usize = 1281;
-/// Most bytes of the transformed windows of a block, and of outputs that wait to be rounded.
-const BLOCK_OF_TILES: usize = 4 << 20;
-/// Tiles whose products wait together.
-const TILES: usize = 64;
-/// Bytes between planes, and between positions, beyond their length, so that the same place of all
-/// of them is not in one set of a cache.
-const APART: usize = 192;
 /// Tiles per task where windows are transformed.
 const WINDOWS_PER_TASK: usize = 4;
-/// From which sizes on the transforms are worth their time.
-struct Least {
-    channels: usize,
-    outputs: usize,
-    /// Of a picture of the output.
-    positions: usize,
-}
-
-const LEAST_DOUBLED: Least = Least { channels: 64, outputs: 64, positions: 256 };
-const LEAST_PLAIN: Least = Least { channels: 320, outputs: 128, positions: 1024 };
-/// The most channels whose sums, less what zero points add, fit 32 bits.
-const MOST_CHANNELS: usize = 1 << 14;
-
-/// Whether a convolution is computed in this way.
-pub(crate) fn has_form(op: &Op, to: Shape) -> bool {
-    Form::of(op, to, Format::F32).is_some()
-}
-
-/// How a convolution is cut into tiles.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Form {
-    /// Pixels of a window along a side.
-    side: usize,
-    channels: usize,
-    /// The output.
-    to: Shape,
-    /// Whether whole rows of the output are rounded.
-    rounds: bool,
-}
-
-impl Form {
-    /// The form of a convolution that is computed in this way. The rule is the same on every
-    /// machine, since the rounding of transformed values is part of the result.
-    pub fn of(op: &Op, to: Shape, format: Format) -> Option<Self> {
-        let Op::Conv { filter, spec, prologue: None, epilogue } = op else { return None };
-        let channels = filter.channels();
-        let fits = filter.kernel() == (3, 3)
-            && (spec.stride, spec.padding) == (1, Padding::same(1))
-            && channels.is_multiple_of(CHANNELS)
-            && channels <= MOST_CHANNELS
-            && !epilogue.gated
-            && matches!(filter.panels, Panels::Int(_));
-        let (side, least) = match spec.upsample {
-            true => (3, LEAST_DOUBLED),
-            false => (MAX_SIDE, LEAST_PLAIN),
-        };
-        let wins = channels >= least.channels
-            && filter.outputs() >= least.outputs
-            && to.positions() >= least.positions;
-        let rounds = matches!(format, Format::Int8(_));
-        (fits && wins).then_some(Self { side, channels, to, rounds })
-    }
-
-    fn positions(self) -> usize {
-        self.side * self.side
-    }
-
-    fn planes(self) -> usize {
-        winograd::planes(self.side)
-    }
-
-    /// Tiles of the output: pictures, rows and columns of them.
-    fn grid(self) -> [usize; 3] {
-        [self.to.n, self.to.h.div_ceil(2), self.to.w.div_ceil(2)]
-    }
-
-    fn tiles(self) -> usize {
-        self.grid().iter().product()
-    }
-
-    /// Tiles of a block.
-    fn block(self) -> usize {
-        let staged = if self.rounds { OUTPUTS * self.to.c * size_of::<f32>() } else { 0 };
-        let most = (BLOCK_OF_TILES / (self.positions() * self.channels + staged)).max(1);
-        self.tiles().div_ceil(self.tiles().div_ceil(most).max(1))
-    }
-
-    fn panels(self) -> usize {
-        self.to.c.div_ceil(LANES)
-    }
-
-    /// Panels of a group.
-    fn group(self) -> usize {
-        if self.channels < DEEP { GROUP } else { GROUP / 2 }
-    }
-
-    /// Columns of a group.
-    fn columns(self) -> usize {
-        self.group() * LANES
-    }
-
-    /// Bytes of a panel in one plane, or of one tap.
-    fn panel_bytes(self) -> usize {
-        self.channels / BLOCK * BLOCK_BYTES
-    }
-
-    /// Parts of the memory that all threads share, in f32: windows' bytes, steps and zero points, and
-    /// outputs that wait to be rounded.
-    fn shared(self) -> [usize; 4] {
-        let (tiles, positions) = (self.block(), self.positions());
-        let bytes = positions * (tiles * self.channels + APART);
-        let staged = if self.rounds { tiles * OUTPUTS * self.to.c } else { 0 };
-        [bytes / size_of::<f32>(), tiles * positions, tiles * positions, staged]
-    }
-
-    /// Parts of a thread's memory, in f32.
-    fn own(self) -> [usize; 7] {
-        let columns = self.planes() * self.columns();
-        [
-            self.planes() * (self.group() * self.panel_bytes() + APART) / size_of::<f32>(),
-            TAPS * self.panel_bytes() / size_of::<f32>(),
-            columns,
-            columns,
-            columns * TILES,
-            TILES,
-            self.channels / size_of::<f32>() + OUTPUTS * self.columns(),
-        ]
-    }
-}
 
 /// Scratch memory that all threads share, in f32.
 pub(super) fn scratch(form: Form) -> usize {
@@ -186,29 +47,20 @@ fn take<'a>(rest: &mut &'a mut [f32], len: usize) -> &'a mut [f32] {
     first
 }
 
-pub(super) fn conv(form: Form, call: &Call<'_>, mut o: Operands<'_>, c: &mut Context<'_>) {
-    let (x, epilogue) = (o.inputs[0], call.epilogue);
-    let (out, residual) = Output::of(epilogue, &mut o);
-    let (Some(layout), Panels::Int(panels)) = (int8_rows(x.shape, x.format), &call.filter.panels)
-    else {
-        unreachable!("the plan gives integer products int8 activations");
-    };
-    let (steps, bytes) = layout.split(x.data);
-    let product = Product {
-        form,
-        kernels: c.kernels,
-        call,
-        panels,
-        layout,
-        steps,
-        bytes,
-        vector: epilogue.vector.then(|| o.inputs[call.vector_input()].data),
-        residual,
-        out,
-    };
-    for first in (0..form.tiles()).step_by(form.block()) {
-        let tiles = first..(first + form.block()).min(form.tiles());
-        product.block(tiles, o.scratch, c);
+/// Computes some lines of output, whose first is not the second one of a tile, in the memory that all
+/// threads share.
+pub(super) fn run(
+    form: Form,
+    p: &Product<'_>,
+    rows: Range<usize>,
+    shared: &mut [f32],
+    c: &mut Context<'_>,
+) {
+    let tiles = form.tiles_of(rows);
+    let blocks = tiles.len().div_ceil(form.block());
+    let block = tiles.len().div_ceil(blocks.max(1)).max(1);
+    for first in tiles.clone().step_by(block) {
+        Tiled { form, p }.block(first..(first + block).min(tiles.end), shared, c);
     }
 }
 
@@ -278,21 +130,13 @@ impl<'a> Own<'a> {
     }
 }
 
-/// One convolution and all it touches.
-struct Product<'a> {
+/// A product in tiles.
+struct Tiled<'a> {
     form: Form,
-    kernels: &'static Kernels,
-    call: &'a Call<'a>,
-    panels: &'a IntPanels,
-    layout: Rows,
-    steps: &'a [f32],
-    bytes: &'a [u8],
-    vector: Option<&'a [f32]>,
-    residual: Option<SharedPlace>,
-    out: Output,
+    p: &'a Product<'a>,
 }
 
-impl Product<'_> {
+impl Tiled<'_> {
     /// Computes some consecutive tiles.
     fn block(&self, tiles: Range<usize>, shared: &mut [f32], c: &mut Context<'_>) {
         let [bytes, steps, zeros, _] = self.form.shared();
@@ -319,14 +163,14 @@ impl Product<'_> {
             let within = first..(first + part).min(tiles.len());
             self.group(task / parts, within, &windows, own);
         });
-        if let Output::Rounded(output) = self.out {
-            let (width, kernels) = (self.form.to.c, self.kernels);
+        if let Output::Rounded(output) = self.p.out {
+            let (width, kernels, first) = (self.form.to.c, self.p.kernels, self.p.first);
             let staged = &*staged;
             c.pool.run(count, &|_, tile| {
                 let rows = staged[tile * OUTPUTS * width..].chunks_exact(width);
                 for (row, x) in self.outputs(tiles.start + tile).into_iter().zip(rows) {
                     // SAFETY: inside the output; no other task has this tile.
-                    row.into_iter().for_each(|row| unsafe { output.put(kernels, row, x) });
+                    row.into_iter().for_each(|row| unsafe { output.put(kernels, row - first, x) });
                 }
             });
         }
@@ -363,7 +207,7 @@ impl Product<'_> {
                     (steps.slice(at, positions), as_i32(zeros.slice(at, positions)))
                 };
                 for ((code, step), zero) in codes.iter().zip(steps).zip(zeros) {
-                    *step = self.steps[n] * code.step;
+                    *step = self.p.input.steps.of(n * self.form.to.positions()) * code.step;
                     *zero = code.zero;
                 }
             }
@@ -390,31 +234,31 @@ impl Product<'_> {
     ) {
         let Form { side, channels, .. } = self.form;
         let [n, y, x] = self.place(tile);
-        let shift = usize::from(self.call.spec.upsample);
-        let mut pixels = [self.bytes.as_ptr(); MAX_POSITIONS];
+        let shift = usize::from(self.p.call.spec.upsample);
+        let input = self.p.input.bytes;
+        let mut pixels = [input.as_ptr(); MAX_POSITIONS];
         for (i, pixel) in pixels[..side * side].iter_mut().enumerate() {
             let y = ((y >> shift) + i / side).checked_sub(1);
             let x = ((x >> shift) + i % side).checked_sub(1);
-            *pixel = self.bytes[self.pixel(n, y, x)..][..channels].as_ptr();
+            *pixel = input[self.pixel(n, y, x)..][..channels].as_ptr();
         }
         // SAFETY: every pixel has its channels, and `bytes` room for all positions of the tile.
         unsafe {
             let out = bytes.slice(at * channels, 1).as_mut_ptr();
-            let offset = self.kernels.int.offset;
+            let offset = self.p.kernels.int.offset;
             let stride = count * channels + APART;
             let window = Window { side, pixels, channels, offset, out, stride };
-            (self.kernels.int.transforms.window)(&window, codes);
+            (self.p.kernels.int.transforms.window)(&window, codes);
         }
     }
 
     /// Where a pixel of the input lies; outside of it, where the row of zeros does.
     fn pixel(&self, n: usize, y: Option<usize>, x: Option<usize>) -> usize {
-        let from = self.layout.shape;
-        let pixel = match (y, x) {
-            (Some(y), Some(x)) if y < from.h && x < from.w => (n * from.h + y) * from.w + x,
-            _ => from.rows(),
-        };
-        pixel * self.layout.stride()
+        let input = &self.p.input;
+        match (y, x) {
+            (Some(y), Some(x)) if y < input.shape.h && x < input.shape.w => input.pixel(n, y, x),
+            _ => input.zeros(),
+        }
     }
 
     /// Computes the tiles `within` a block, for one group of panels.
@@ -445,16 +289,16 @@ impl Product<'_> {
                 out: own.weights[i * bytes..].as_mut_ptr(),
                 stride: panels.len() * bytes + APART,
             };
-            let transforms = &self.kernels.int.transforms;
+            let transforms = &self.p.kernels.int.transforms;
             // SAFETY: nine taps; a plane of the group follows the other; the table was handed out
             // for this machine.
             let multipliers = unsafe {
                 let found = || (transforms.multipliers)(&taps);
-                let multipliers = self.panels.multipliers[panel].get_or_init(found);
+                let multipliers = self.p.panels.multipliers[panel].get_or_init(found);
                 (transforms.taps)(&taps, multipliers);
                 multipliers
             };
-            let columns = &self.panels.steps[panel * LANES..][..LANES];
+            let columns = &self.p.panels.steps[panel * LANES..][..LANES];
             for plane in 0..form.planes() {
                 let steps = winograd::tap_steps(form.side, plane, multipliers);
                 let out = &mut own.steps[plane * width + i * LANES..][..LANES];
@@ -464,7 +308,7 @@ impl Product<'_> {
             }
         }
         let len = form.planes() * (panels.len() * bytes + APART);
-        if let Some(rearrange) = self.kernels.int.rearrange {
+        if let Some(rearrange) = self.p.kernels.int.rearrange {
             for plane in own.weights[..len].chunks_exact_mut(panels.len() * bytes + APART) {
                 // SAFETY: whole blocks; the table was handed out for this machine.
                 unsafe { rearrange(&mut plane[..panels.len() * bytes]) }
@@ -479,12 +323,12 @@ impl Product<'_> {
 
     /// A panel's taps in int8, in their order at rest.
     fn taps<'a>(&'a self, panel: usize, decoded: &'a mut [i8]) -> &'a [i8] {
-        if let Values::Int8(values) = &self.panels.values {
+        if let Values::Int8(values) = &self.p.panels.values {
             return &values[panel * TAPS * self.form.panel_bytes()..][..decoded.len()];
         }
-        let groups = self.panels.int4_groups(panel, 0..TAPS);
+        let groups = self.p.panels.int4_groups(panel, 0..TAPS);
         for ((pairs, m), out) in groups.zip(decoded.chunks_exact_mut(2 * BLOCK_BYTES)) {
-            self.kernels.decode_int4(pairs, m, out);
+            self.p.kernels.decode_int4(pairs, m, out);
         }
         decoded
     }
@@ -503,7 +347,7 @@ impl Product<'_> {
         let stride = self.form.planes() * width;
         let sums = &mut own.sums[plane * width..][..tiles.len() * stride - plane * width];
         let sums = sums.as_mut_ptr();
-        let most = self.kernels.int.rows;
+        let most = self.p.kernels.int.rows;
         for first in (0..tiles.len()).step_by(most) {
             let stored = position * (windows.count * channels + APART);
             let base = windows.bytes[stored + (tiles.start + first) * channels..].as_ptr();
@@ -516,7 +360,7 @@ impl Product<'_> {
     /// Multiplies consecutive rows by a plane of the group, in pieces where the group has more
     /// panels than the kernel's tile.
     fn tiles(&self, plane: usize, panels: usize, tile: Tile, own: &Own<'_>) {
-        let (bytes, wide) = (self.form.panel_bytes(), self.kernels.int.panels);
+        let (bytes, wide) = (self.form.panel_bytes(), self.p.kernels.int.panels);
         for first in (0..panels).step_by(wide) {
             let piece = IntTile {
                 base: tile.base,
@@ -535,7 +379,7 @@ impl Product<'_> {
             };
             // SAFETY: the callers have rows and room for sums; the weights hold whole planes; the
             // table was handed out for this machine.
-            unsafe { self.kernels.int_tile(&piece) }
+            unsafe { self.p.kernels.int_tile(&piece) }
         }
     }
 
@@ -559,13 +403,15 @@ impl Product<'_> {
             window_steps: &windows.steps[codes],
             tap_steps: own.steps,
         };
-        self.kernels.winograd_outputs(&products, own.out);
+        self.p.kernels.winograd_outputs(&products, own.out);
         let columns = panels.start * LANES..(panels.end * LANES).min(self.form.to.c);
         let rows = self.outputs(windows.first + tile);
         for (i, values) in own.out.chunks_exact_mut(width).take(OUTPUTS).enumerate() {
             let Some(row) = rows[i] else { continue };
-            let place = match self.out {
-                Output::Direct(place) => place.place().offset(row * self.form.to.c),
+            let place = match self.p.out {
+                Output::Direct(place) => {
+                    place.place().offset((row - self.p.first) * self.form.to.c)
+                }
                 Output::Rounded(_) => {
                     let at = (tile * OUTPUTS + i) * self.form.to.c;
                     // SAFETY: the block's memory has all of its tiles' outputs.
@@ -583,15 +429,14 @@ impl Product<'_> {
         let n = row / to.positions();
         let values = &mut values[..columns.len()];
         let finish = Finish {
-            bias: self.call.filter.bias.as_deref().map(|b| &b[columns.clone()]),
-            vector: self.vector.map(|v| &v[n * to.c..][columns.clone()]),
-            pointwise: self.call.epilogue.pointwise,
+            bias: self.p.call.filter.bias.as_deref().map(|b| &b[columns.clone()]),
+            vector: self.p.vector.map(|v| &v[n * to.c..][columns.clone()]),
+            pointwise: self.p.call.epilogue.pointwise,
             residual: None,
         };
-        self.kernels.finish(&finish, values);
-        let first = row * to.c + columns.start;
-        let residual = self.residual.map(|r| r.place().offset(first));
+        self.p.kernels.finish(&finish, values);
+        let summand = self.p.summand.and_then(|s| s.place(row)).map(|s| s.offset(columns.start));
         // SAFETY: inside the output; no other task has these rows and columns.
-        unsafe { self.kernels.put(values, residual, place.offset(columns.start)) }
+        unsafe { self.p.kernels.put(values, summand, place.offset(columns.start)) }
     }
 }

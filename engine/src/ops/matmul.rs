@@ -59,6 +59,11 @@ impl Call<'_> {
             _ => 1,
         }
     }
+
+    /// Which input is the residual, if there is one.
+    pub fn summand_input(&self) -> usize {
+        self.vector_input() + usize::from(self.epilogue.vector)
+    }
 }
 
 pub(super) fn conv(call: &Call<'_>, o: Operands<'_>, c: &mut Context<'_>) {

@@ -6,6 +6,7 @@ mod code;
 mod int_attention;
 mod int_bands;
 mod int_matmul;
+mod int_product;
 mod int_winograd;
 mod matmul;
 mod norm;
@@ -14,14 +15,16 @@ mod pack;
 mod quantise;
 mod rows;
 mod shape;
+mod source;
+mod winograd_form;
 
-pub(crate) use int_winograd::has_form as has_winograd_form;
 pub(crate) use matmul::MAX_TAPS;
-pub(crate) use norm::scales_shape;
+pub(crate) use norm::{reads_lines_of, scales_shape};
+pub(crate) use winograd_form::has_form as has_winograd_form;
 
 use std::sync::Mutex;
 
-use int_winograd::Form;
+use winograd_form::Form;
 
 use crate::activations::{self, Format, Rows};
 use crate::aligned::Aligned;
@@ -31,8 +34,9 @@ use crate::kernels::Kernels;
 use crate::kernels::rest::Rest;
 use crate::kernels::rows::Place;
 use crate::mapped::MappedBytes;
-use crate::plan::Step;
+use crate::plan::{Slot, Step};
 use crate::pool::Pool;
+use crate::session;
 use crate::tensor::Shape;
 use crate::weights::Panels;
 
@@ -50,19 +54,66 @@ pub(crate) struct Context<'a> {
 /// An input's values and shape.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Operand<'a> {
-    /// The values, or the buffer that [`activations::rest`] reads. Empty where it is the output's.
+    /// The values, or the buffer that [`activations::rest`] reads. Empty where it is the output's, or
+    /// where a maker makes them.
     pub data: &'a [f32],
+    /// Where the values begin, also if the output does so too.
+    pub start: SharedMut,
     pub shape: Shape,
     pub format: Format,
+    pub maker: Option<Maker<'a>>,
+}
+
+/// How a step computes one of its inputs itself.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Maker<'a> {
+    step: &'a Step,
+    arena: SharedMut,
+    out: Slot,
+}
+
+impl<'a> Maker<'a> {
+    /// A maker whose own inputs lie in `arena`, for a step that writes to `out`.
+    ///
+    /// # Safety
+    /// The arena holds them as long as the maker is there.
+    pub unsafe fn new(step: &'a Step, arena: *mut f32, out: Slot) -> Self {
+        Self { step, arena: SharedMut(arena), out }
+    }
+
+    fn op(&self) -> &'a Op {
+        &self.step.op
+    }
+
+    fn inputs(&self) -> [Operand<'a>; MAX_INPUTS] {
+        // SAFETY: the contract of `new`.
+        unsafe { session::inputs(self.arena.0, self.step, self.out) }
+    }
 }
 
 impl Operand<'_> {
     /// No input.
-    pub const EMPTY: Operand<'static> =
-        Operand { data: &[], shape: Shape::vector(0, 0), format: Format::F32 };
+    pub const EMPTY: Operand<'static> = Operand {
+        data: &[],
+        start: SharedMut(std::ptr::null_mut()),
+        shape: Shape::vector(0, 0),
+        format: Format::F32,
+        maker: None,
+    };
 }
 
 impl<'a> Operand<'a> {
+    /// Where the values begin.
+    fn place(&self) -> Place {
+        SharedPlace::new(self.start.0, self.format).place()
+    }
+
+    /// How many lines come together.
+    fn granule(&self) -> usize {
+        let form = |maker: Maker<'_>| Form::of(maker.op(), self.shape, self.format);
+        self.maker.map_or(1, |maker| int_bands::granule(form(maker)))
+    }
+
     /// The rows at rest.
     fn rest(&self, k: &Kernels) -> Rest<'a> {
         activations::rest(self.data, self.shape, self.format, k.int.offset)
@@ -112,10 +163,7 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
         Op::Conv { filter, spec, prologue, epilogue } => {
             let call = matmul::Call { filter, spec, prologue, epilogue };
             match &filter.panels {
-                Panels::Int(panels) => match Form::of(op, o.shape, o.format) {
-                    Some(form) => int_winograd::conv(form, &call, o, c),
-                    None => int_matmul::conv(&call, panels, o, c),
-                },
+                Panels::Int(_) => int_product::conv(Form::of(op, o.shape, o.format), &call, o, c),
                 Panels::F32(_) | Panels::F16(_) => matmul::conv(&call, o, c),
             }
         }
@@ -125,7 +173,7 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
         }
         Op::GroupScales { norm, groups, eps, silu } => {
             let g = norm::Groups { norm, groups: *groups, eps: *eps, silu: *silu };
-            norm::group_scales(&g, o.inputs[0], o.out, o.scratch, c);
+            norm::scales_of_all(&g, o, c);
         }
         Op::LayerNorm { norm, eps } => norm::layer_norm(norm, *eps, o, c),
         Op::Attention { heads, mask } => attention::attention(*heads, *mask, o, c),
@@ -150,17 +198,14 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
 pub(crate) fn scratch(step: &Fused) -> usize {
     match &step.op {
         Op::GroupNorm { .. } => norm::scratch(step.shape),
-        Op::GroupScales { .. } => norm::statistics_scratch(step.inputs[0].shape),
+        Op::GroupScales { .. } => norm::scales_scratch(step),
         Op::Conv { prologue: None, .. } => {
             Form::of(&step.op, step.shape, step.format).map_or(0, int_winograd::scratch)
         }
-        Op::Conv { filter, spec, prologue: Some(_), .. } => {
-            let shapes = [step.inputs[0].shape, step.shape];
-            match filter.is_integer() {
-                true => int_bands::scratch(filter, *spec, shapes),
-                false => matmul::scratch(filter, *spec, shapes),
-            }
-        }
+        Op::Conv { filter, spec, prologue: Some(_), .. } => match filter.is_integer() {
+            true => int_bands::scratch(step, filter, *spec),
+            false => matmul::scratch(filter, *spec, [step.inputs[0].shape, step.shape]),
+        },
         Op::Quantise => quantise::scratch(step.shape, step.format),
         Op::Attention { heads, .. } => attention::scratch(*heads, step.inputs[1].shape),
         _ => 0,
@@ -169,6 +214,11 @@ pub(crate) fn scratch(step: &Fused) -> usize {
 
 /// Scratch memory of each thread, in f32.
 pub(crate) fn thread_scratch(step: &Fused) -> usize {
+    let makers = step.makers.iter().map(|(_, maker)| thread_scratch(maker));
+    own_thread_scratch(step).max(makers.max().unwrap_or(0))
+}
+
+fn own_thread_scratch(step: &Fused) -> usize {
     match &step.op {
         Op::Conv { filter, .. } => match &filter.panels {
             Panels::Int(panels) => Form::of(&step.op, step.shape, step.format).map_or_else(
@@ -198,12 +248,18 @@ pub(crate) fn weight_bytes(op: &Op) -> usize {
     }
 }
 
-/// The weights of an operation that stay in their file.
-pub(crate) fn mapped(op: &Op) -> Option<&MappedBytes> {
-    match op {
-        Op::Conv { filter, .. } => filter.mapped(),
-        _ => None,
+/// Calls `f` for the weights of a step and its makers that stay in their file.
+pub(crate) fn each_mapped(step: &Step, f: fn(&MappedBytes)) {
+    if let Op::Conv { filter, .. } = &step.op {
+        filter.mapped().into_iter().for_each(f);
     }
+    step.makers.iter().for_each(|(_, maker)| each_mapped(maker, f));
+}
+
+/// Whether a step or a maker of it has weights that stay in their file.
+pub(crate) fn has_mapped(step: &Step) -> bool {
+    let own = matches!(&step.op, Op::Conv { filter, .. } if filter.mapped().is_some());
+    own || step.makers.iter().any(|(_, maker)| has_mapped(maker))
 }
 
 /// Bytes of weights of an operation that can stay in their file.
@@ -217,10 +273,12 @@ pub(crate) fn streamable(op: &Op) -> usize {
     }
 }
 
-/// Multiply-accumulate operations of a matrix product, convolution or attention.
+/// Multiply-accumulate operations of a matrix product, convolution or attention, with those of its
+/// makers.
 pub(crate) fn macs(step: &Step) -> u64 {
     let rows = step.out.shape.rows() as u64;
-    match &step.op {
+    let makers: u64 = step.makers.iter().map(|(_, maker)| macs(maker)).sum();
+    makers + match &step.op {
         Op::Conv { filter, .. } => rows * (filter.outputs() * filter.depth()) as u64,
         Op::Attention { .. } | Op::IntAttention { .. } => {
             2 * rows * (step.inputs[1].shape.positions() * step.out.shape.c) as u64
@@ -267,8 +325,8 @@ fn for_chunks(
 }
 
 /// A buffer that tasks write to in parallel, each to a part of its own.
-#[derive(Clone, Copy)]
-struct SharedMut(*mut f32);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SharedMut(pub *mut f32);
 
 // SAFETY: `slice` and `pointer` leave it to their callers that no two tasks touch the same values.
 unsafe impl Send for SharedMut {}

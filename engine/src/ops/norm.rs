@@ -6,8 +6,9 @@
 //! parallel rule for variances (Chan, Golub and LeVeque).
 
 use super::{
-    Context, Operand, Operands, SharedMut, for_chunks, int8_rows, quantise, rows_per_task,
+    Context, Operand, Operands, SharedMut, for_chunks, int8_rows, quantise, rows_per_task, source,
 };
+use crate::fuse::Fused;
 use crate::graph::Pointwise;
 use crate::kernels::Kernels;
 use crate::kernels::rest::ChannelMoments;
@@ -111,6 +112,56 @@ pub(super) fn scratch(shape: Shape) -> usize {
     statistics_scratch(shape) + shape.n * Scales::len(shape.c)
 }
 
+/// Most bytes of int8 lines that are made at a time for statistics.
+const MADE_BYTES: usize = 4 << 20;
+
+/// Lines of whole chunks that are made at a time for statistics, in whole granules.
+fn made_lines(shape: Shape) -> usize {
+    let chunk_and_granule = 2 * POSITIONS;
+    let least = (1..=chunk_and_granule).find(|n| (n * shape.w).is_multiple_of(POSITIONS));
+    let least = least.unwrap_or(chunk_and_granule).next_multiple_of(2);
+    least * (MADE_BYTES / (least * shape.w * shape.c)).max(1)
+}
+
+/// Whether the statistics of a map can be those of a few lines after another.
+pub(crate) fn reads_lines_of(shape: Shape) -> bool {
+    shape.n == 1 && made_lines(shape) * shape.w * shape.c <= 2 * MADE_BYTES
+}
+
+/// Scratch memory of a step that computes scales alone.
+pub(super) fn scales_scratch(step: &Fused) -> usize {
+    let shape = step.inputs[0].shape;
+    statistics_scratch(shape) + source::scratch(step, 0, made_lines(shape))
+}
+
+/// Computes the [`Scales`] as a step of their own, of values in memory or made.
+pub(super) fn scales_of_all(g: &Groups<'_>, o: Operands<'_>, c: &mut Context<'_>) {
+    let x = o.inputs[0];
+    let (stats, space) = o.scratch.split_at_mut(statistics_scratch(x.shape));
+    if x.maker.is_none() {
+        return group_scales(g, x, o.out, stats, c);
+    }
+    let (width, lines) = (x.shape.c, made_lines(x.shape));
+    let pixels = x.shape.rows();
+    source::open(x, lines, space, c, &mut |x_lines, _, c| {
+        for first in (0..pixels).step_by(lines * x.shape.w) {
+            let pixels = first..(first + lines * x.shape.w).min(pixels);
+            x_lines.advance(pixels.clone(), c);
+            let chunks = first / POSITIONS..pixels.end.div_ceil(POSITIONS);
+            let stats = &mut stats[chunks.start * PARTS * width..chunks.end * PARTS * width];
+            let k = c.kernels;
+            // SAFETY: the lines are written by the source alone, which rests until this is done.
+            let (rest, made) = unsafe { x_lines.lines().rest(k) };
+            for_chunks(c.pool, stats, PARTS * width, |_, chunk, stats| {
+                let at = first - made + chunk * POSITIONS;
+                let rows = at..(at + POSITIONS).min(pixels.end - made);
+                k.moments(&rest, rows, &mut split(stats, width));
+            });
+        }
+    });
+    scales_from(g, c.kernels, x.shape, stats, o.out);
+}
+
 /// Computes the [`Scales`] of all pictures.
 pub(super) fn group_scales(
     g: &Groups<'_>,
@@ -126,6 +177,13 @@ pub(super) fn group_scales(
         let rows = n * positions + first..n * positions + (first + POSITIONS).min(positions);
         k.moments(&rest, rows, &mut split(stats, width));
     });
+    scales_from(g, k, x.shape, stats, scales);
+}
+
+/// The [`Scales`] of all pictures from the statistics of all chunks.
+fn scales_from(g: &Groups<'_>, k: &Kernels, shape: Shape, stats: &mut [f32], scales: &mut [f32]) {
+    let (width, positions) = (shape.c, shape.positions());
+    let chunks = positions.div_ceil(POSITIONS);
     let images = stats.chunks_exact_mut(chunks * PARTS * width);
     for (stats, scales) in images.zip(scales.chunks_exact_mut(Scales::len(width))) {
         combine(g, positions, stats, scales);

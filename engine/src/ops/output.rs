@@ -1,8 +1,9 @@
-//! Where an integer product's values go, and the summand that they are added to.
+//! Where an integer product's values go.
 
-use super::{Operands, SharedBytes, SharedMut, SharedPlace, int8_rows, quantise};
-use crate::graph::Epilogue;
+use super::{SharedBytes, SharedMut, SharedPlace, int8_rows, quantise};
+use crate::activations::Format;
 use crate::kernels::Kernels;
+use crate::tensor::Shape;
 
 /// The output of a product.
 #[derive(Clone, Copy)]
@@ -36,28 +37,16 @@ impl Rounded {
 }
 
 impl Output {
-    /// The output among `o`, and the residual if there is one. The planner lets a sum take the place
-    /// of a summand that no one else reads.
-    pub fn of(epilogue: &Epilogue, o: &mut Operands<'_>) -> (Self, Option<SharedPlace>) {
-        let (start, last) = (o.out.as_mut_ptr(), o.inputs[o.count - 1]);
-        let output = match int8_rows(o.shape, o.format) {
-            None => Self::Direct(SharedPlace::new(start, o.format)),
+    /// An output of `shape` in `out`.
+    pub fn of(out: &mut [f32], shape: Shape, format: Format) -> Self {
+        match int8_rows(shape, format) {
+            None => Self::Direct(SharedPlace::new(out.as_mut_ptr(), format)),
             Some(layout) => {
-                let (steps, bytes) = layout.split_mut(o.out);
+                let (steps, bytes) = layout.split_mut(out);
                 let (steps, bytes) = (steps.as_mut_ptr(), bytes.as_mut_ptr());
                 let (steps, bytes) = (SharedMut(steps), SharedBytes(bytes));
                 Self::Rounded(Rounded { steps, bytes, stride: layout.stride() })
             }
-        };
-        let residual = if last.data.is_empty() { start } else { last.data.as_ptr().cast_mut() };
-        (output, epilogue.residual.then(|| SharedPlace::new(residual, last.format)))
-    }
-
-    /// Where the output's values begin.
-    pub fn start(&self) -> *const u8 {
-        match self {
-            Self::Direct(place) => place.start.cast(),
-            Self::Rounded(rows) => rows.bytes.0,
         }
     }
 }

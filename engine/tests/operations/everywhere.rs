@@ -1,6 +1,6 @@
 //! One graph on every instruction set of the machine and with several thread counts.
 
-use pochade_engine::{DType, Engine, Graph, Isa, Plan, Rate, Session, Value};
+use pochade_engine::{DType, Engine, Graph, Isa, Plan, PlanOptions, Rate, Session, Value};
 
 use crate::naive::Tensor;
 
@@ -19,6 +19,16 @@ pub fn run_on(
     inputs: &[&Tensor],
     build: impl Fn(&mut Graph, &[Value]) -> Value,
 ) -> Vec<f32> {
+    run_with(threads, &PlanOptions::default(), inputs, build)
+}
+
+/// [`run_on`] with other choices than the default's.
+pub fn run_with(
+    threads: &[usize],
+    options: &PlanOptions,
+    inputs: &[&Tensor],
+    build: impl Fn(&mut Graph, &[Value]) -> Value,
+) -> Vec<f32> {
     let mut graph = Graph::new();
     let values: Vec<_> = inputs.iter().map(|t| graph.input(t.shape, Rate::Run)).collect();
     let out = build(&mut graph, &values);
@@ -28,7 +38,8 @@ pub fn run_on(
     for isa in Isa::available() {
         for &threads in threads {
             let mut engine = Engine::with_isa(isa, Some(threads)).unwrap();
-            let mut session = Session::new(&engine, Plan::new(&graph).unwrap());
+            let plan = Plan::with(&graph, options).unwrap();
+            let mut session = Session::new(&engine, plan);
             session.setup(&mut engine, &[]);
             session.run(&mut engine, &feeds);
             let result = session.output(out).to_vec();
@@ -46,12 +57,21 @@ pub fn run_on(
 
 /// Runs a graph of one input on the best instruction set.
 pub fn run_once(x: &Tensor, build: impl FnOnce(&mut Graph, Value) -> Value) -> Vec<f32> {
+    run_once_with(&PlanOptions::default(), x, build)
+}
+
+/// [`run_once`] with other choices than the default's.
+pub fn run_once_with(
+    options: &PlanOptions,
+    x: &Tensor,
+    build: impl FnOnce(&mut Graph, Value) -> Value,
+) -> Vec<f32> {
     let mut graph = Graph::new();
     let input = graph.input(x.shape, Rate::Run);
     let out = build(&mut graph, input);
     graph.output(out);
     let mut engine = Engine::new(Some(1)).unwrap();
-    let mut session = Session::new(&engine, Plan::new(&graph).unwrap());
+    let mut session = Session::new(&engine, Plan::with(&graph, options).unwrap());
     session.setup(&mut engine, &[]);
     session.run(&mut engine, &[(input, &x.data)]);
     session.output(out).to_vec()

@@ -16,11 +16,11 @@ use crate::naive::{Tensor, random};
 const F16: f64 = 2.8e-3;
 const ROWS: f64 = 1.7e-2;
 
-fn filter(shape: [usize; 4], seed: u64) -> Arc<Filter> {
+pub fn filter(shape: [usize; 4], seed: u64) -> Arc<Filter> {
     Arc::new(Filter::random(shape, Storage::Int(Encoding::Int8), true, seed))
 }
 
-fn norm(channels: usize, seed: u64) -> Arc<Norm> {
+pub fn norm(channels: usize, seed: u64) -> Arc<Norm> {
     let raw = |seed| bytes(&random(channels, seed), DType::F32);
     let (scale, shift, shape) = (raw(seed), raw(seed + 1), [channels]);
     let view = |raw| TensorView::new(DType::F32, &shape, raw).unwrap();
