@@ -118,9 +118,8 @@ fn reads_lines(reader: &Fused, i: usize) -> bool {
 /// The shortcuts from a step's value.
 fn shortcuts(steps: &[Fused], step: &Fused, outputs: &[Value]) -> Vec<Value> {
     let reads = |s: &&Fused| s.inputs.first().is_some_and(|x| x.value == step.value);
-    let anew = |s: &&Fused| {
-        is_shortcut(s) && !outputs.contains(&s.value) && read_by_lines(steps, s)
-    };
+    let anew =
+        |s: &&Fused| is_shortcut(s) && !outputs.contains(&s.value) && read_by_lines(steps, s);
     steps.iter().filter(reads).filter(anew).map(|s| s.value).collect()
 }
 

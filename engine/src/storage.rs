@@ -39,7 +39,13 @@ pub(crate) fn choose(steps: &mut Vec<Fused>, outputs: &[Value], large: &LargeMap
     // Whether a sum can be int8 rows depends on the sums behind it.
     for at in (0..steps.len()).rev() {
         let can = gives_rows(&steps[at], large);
-        store(steps, at, &readers, outputs, can.then_some((Format::Int8(Steps::PerRow), takes_rows)));
+        store(
+            steps,
+            at,
+            &readers,
+            outputs,
+            can.then_some((Format::Int8(Steps::PerRow), takes_rows)),
+        );
     }
     for at in 0..steps.len() {
         let can = gives_f16(&steps[at]);
@@ -64,9 +70,8 @@ fn store(
     let (readers, width) = (&readers[&steps[at].value], steps[at].shape.c);
     // Rows of int8 have a step each, which a view with other rows would not find.
     let alike = |x: &Operand| format == Format::F16 || x.shape.c == width;
-    let can = |&(reader, i): &(usize, usize)| {
-        takes(&steps[reader], i) && alike(&steps[reader].inputs[i])
-    };
+    let can =
+        |&(reader, i): &(usize, usize)| takes(&steps[reader], i) && alike(&steps[reader].inputs[i]);
     if readers.iter().all(can) {
         steps[at].format = format;
         for &(reader, input) in readers {

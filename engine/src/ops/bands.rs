@@ -81,12 +81,7 @@ impl Bands {
         Self { height, ring: whole.span(height.min(whole.to.h)), ..whole }
     }
 
-    fn whole(
-        filter: &Filter,
-        spec: ConvSpec,
-        [from, to]: [Shape; 2],
-        granules: Granules,
-    ) -> Self {
+    fn whole(filter: &Filter, spec: ConvSpec, [from, to]: [Shape; 2], granules: Granules) -> Self {
         let kernel = filter.kernel().0;
         Self { from, to, ring: from.h, height: to.h, kernel, spec, granules }
     }

@@ -4,15 +4,17 @@
 use std::ops::Range;
 
 use super::bands::{Bands, Granules, PIXELS};
-use super::int_matmul::{Input, StepsOfRows};
+use super::int_matmul::{Codes, Input};
 use super::int_product::Product;
 use super::norm::Scales;
-use super::quantise::{self, inverse};
+use super::quantise;
 use super::source::{self, Lines, Source};
 use super::winograd_form::Form;
 use super::{Context, Operand, SharedBytes, SharedMut, as_bytes, int_winograd};
 use crate::fuse::Fused;
 use crate::graph::{ConvSpec, Prologue};
+use crate::kernels::Kernels;
+use crate::kernels::code::Code;
 use crate::kernels::int::BLOCK;
 use crate::kernels::rest::{Rest, RestValues};
 use crate::session::scratch_of;
@@ -61,7 +63,7 @@ pub(super) fn conv(
     let granules = Granules { from: x.granule(), to: granule(product.form).max(summand.granule()) };
     let shapes = [x.shape, product.to];
     let bands = Bands::with_granules(call.filter, *call.spec, shapes, 1, granules);
-    let (mut ring, space) = Ring::new(&bands, space, c);
+    let (mut ring, space) = Ring::new(&bands, space);
     source::open(x, bands.ring, space, c, &mut |x, space, c| {
         let mut walk = Walk::new(prologue, scales.data, bands, &mut ring, x);
         if !call.epilogue.residual {
@@ -113,6 +115,7 @@ impl<'a, 'b> Walk<'a, 'b> {
         match self.prologue {
             Prologue::Normalise { silu } => {
                 let scales = Scales::of(self.scales, self.bands.from.c, n);
+                self.ring.fill_zeros(scales.code, c.kernels);
                 self.ring.normalise(x, &scales, silu, pixels, c);
             }
             Prologue::Round => self.ring.round(x, pixels, c),
@@ -122,20 +125,25 @@ impl<'a, 'b> Walk<'a, 'b> {
 
     /// The ring as what the product reads.
     fn input(&self) -> Input<'_> {
-        let (bands, ring) = (&self.bands, &*self.ring);
-        let steps = match self.prologue {
-            Prologue::Round => {
-                StepsOfRows { values: ring.steps, apart: 1, share: 1, cycle: ring.pixels }
-            }
-            Prologue::Normalise { .. } => StepsOfRows {
-                values: &self.scales[2 * bands.from.c..],
-                apart: Scales::len(bands.from.c),
+        let (bands, ring, width) = (&self.bands, &*self.ring, self.bands.from.c);
+        let codes = match self.prologue {
+            Prologue::Round => Codes::steps(ring.steps, ring.pixels),
+            Prologue::Normalise { .. } => Codes {
+                steps: &self.scales[2 * width..],
+                zeros: Some(&self.scales[2 * width + 1..]),
+                apart: Scales::len(width),
                 share: bands.to.positions(),
                 cycle: bands.to.n,
             },
         };
-        let stride = ring.stride;
-        Input { bytes: ring.bytes, shape: bands.from, lines: bands.ring, stride, steps }
+        Input {
+            bytes: ring.bytes,
+            shape: bands.from,
+            lines: bands.ring,
+            zero_rows: 1,
+            stride: ring.stride,
+            codes,
+        }
     }
 }
 
@@ -149,17 +157,17 @@ pub(super) struct Ring<'a> {
 
 impl<'a> Ring<'a> {
     /// A ring for some bands in the first of the scratch memory, and the rest of that.
-    pub fn new(
-        bands: &Bands,
-        space: &'a mut [f32],
-        c: &Context<'_>,
-    ) -> (Self, &'a mut [f32]) {
+    pub fn new(bands: &Bands, space: &'a mut [f32]) -> (Self, &'a mut [f32]) {
         let (own, rest) = space.split_at_mut(ring_scratch(bands));
         let (pixels, stride) = (bands.ring_pixels(), stride(bands.from));
         let (steps, bytes) = own.split_at_mut(pixels.next_multiple_of(BLOCK));
-        let bytes = as_bytes(bytes);
-        bytes[pixels * stride..].fill(c.kernels.int.offset);
-        (Self { steps, bytes, pixels, stride }, rest)
+        (Self { steps, bytes: as_bytes(bytes), pixels, stride }, rest)
+    }
+
+    /// Fills the row that padding reads.
+    fn fill_zeros(&mut self, code: Code, k: &Kernels) {
+        let zero = k.int.offset.wrapping_add_signed(code.zero as i8);
+        self.bytes[self.pixels * self.stride..].fill(zero);
     }
 
     fn normalise(
@@ -171,8 +179,8 @@ impl<'a> Ring<'a> {
         c: &mut Context<'_>,
     ) {
         let k = c.kernels;
-        let (affine, inverse) = (scales.affine(silu), inverse(scales.step));
-        self.fill(x, pixels, c, |x, y, _, _| k.normalise(x, 0, &affine, inverse, y));
+        let (affine, rounding) = (scales.affine(silu), scales.code.rounding());
+        self.fill(x, pixels, c, |x, y, _, _| k.normalise(x, 0, &affine, rounding, y));
     }
 
     /// Rounds pixels of `x`, or copies those that are int8 already.
@@ -185,9 +193,9 @@ impl<'a> Ring<'a> {
             }
             let values = &mut space[..x.width];
             k.read(x, 0, 0, values);
-            let inverse;
-            (*step, inverse) = quantise::step(k.magnitude(values));
-            k.quantise(inverse, values, y);
+            let rounding;
+            (*step, rounding) = quantise::step(k.magnitude(values));
+            k.quantise(rounding, values, y);
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::int_matmul::{self, Input, StepsOfRows};
+use super::int_matmul::{self, Codes, Input};
 use super::matmul::Call;
 use super::output::Output;
 use super::source::Lines;
@@ -67,13 +67,22 @@ impl<'a> Product<'a> {
             unreachable!("the plan gives integer products int8 activations");
         };
         let (steps, bytes) = layout.split(x.data);
-        let share = if layout.steps == Steps::PerRow { 1 } else { self.to.positions() };
         let input = Input {
             bytes,
             shape: x.shape,
             lines: x.shape.n * x.shape.h,
+            zero_rows: layout.zero_rows(),
             stride: layout.stride(),
-            steps: StepsOfRows { values: steps, apart: 1, share, cycle: steps.len() },
+            codes: match layout.steps {
+                Steps::PerRow => Codes::steps(steps, steps.len()),
+                Steps::PerImage => Codes {
+                    steps,
+                    zeros: Some(&steps[x.shape.n..]),
+                    apart: 1,
+                    share: self.to.positions(),
+                    cycle: x.shape.n,
+                },
+            },
         };
         self.with_input(input, self.to)
     }

@@ -19,11 +19,10 @@ use super::output::Output;
 use super::winograd_form::{APART, Form, TAPS, TILES};
 use super::{Context, SharedBytes, SharedMut, as_bytes, as_i32, as_u32, bytes_as_i8};
 use crate::int_weights::{BLOCK_BYTES, Values};
+use crate::kernels::code::Code;
 use crate::kernels::int::IntTile;
 use crate::kernels::rows::{Finish, Place};
-use crate::kernels::winograd::{
-    self, Code, MAX_POSITIONS, OUTPUTS, Products, Taps, Window,
-};
+use crate::kernels::winograd::{self, MAX_POSITIONS, OUTPUTS, Products, Taps, Window};
 use crate::session::scratch_of;
 use crate::weights::LANES;
 
@@ -74,7 +73,7 @@ struct Windows<'a> {
     bytes: &'a [u8],
     /// What a step is worth, `[tile][position]`.
     steps: &'a [f32],
-    /// See [`Code::zero`], `[tile][position]`.
+    /// What is zero, `[tile][position]`.
     zeros: &'a [i32],
     /// Where outputs wait to be rounded, `[tile][output][channel]`.
     waiting: SharedMut,
@@ -200,6 +199,7 @@ impl Tiled<'_> {
             for at in first..(first + WINDOWS_PER_TASK).min(count) {
                 let mut codes = [Code::default(); MAX_POSITIONS];
                 let [n, ..] = self.place(tiles.start + at);
+                let picture = self.code_of(n);
                 // SAFETY: inside the block's memory; no other task has this tile.
                 let (steps, zeros) = unsafe {
                     self.window(tiles.start + at, (at, count), bytes, &mut codes);
@@ -207,7 +207,7 @@ impl Tiled<'_> {
                     (steps.slice(at, positions), as_i32(zeros.slice(at, positions)))
                 };
                 for ((code, step), zero) in codes.iter().zip(steps).zip(zeros) {
-                    *step = self.p.input.steps.of(n * self.form.to.positions()) * code.step;
+                    *step = picture.step * code.step;
                     *zero = code.zero;
                 }
             }
@@ -242,22 +242,28 @@ impl Tiled<'_> {
             let x = ((x >> shift) + i % side).checked_sub(1);
             *pixel = input[self.pixel(n, y, x)..][..channels].as_ptr();
         }
+        let zero = self.code_of(n).zero as i16;
         // SAFETY: every pixel has its channels, and `bytes` room for all positions of the tile.
         unsafe {
             let out = bytes.slice(at * channels, 1).as_mut_ptr();
             let offset = self.p.kernels.int.offset;
             let stride = count * channels + APART;
-            let window = Window { side, pixels, channels, offset, out, stride };
+            let window = Window { side, pixels, channels, offset, zero, out, stride };
             (self.p.kernels.int.transforms.window)(&window, codes);
         }
     }
 
-    /// Where a pixel of the input lies; outside of it, where the row of zeros does.
+    /// What the activations of a picture stand for.
+    fn code_of(&self, n: usize) -> Code {
+        self.p.input.codes.of(n * self.form.to.positions())
+    }
+
+    /// Where a pixel of the input lies; outside of it, where the picture's row of zeros does.
     fn pixel(&self, n: usize, y: Option<usize>, x: Option<usize>) -> usize {
         let input = &self.p.input;
         match (y, x) {
             (Some(y), Some(x)) if y < input.shape.h && x < input.shape.w => input.pixel(n, y, x),
-            _ => input.zeros(),
+            _ => input.zeros(n),
         }
     }
 

@@ -278,13 +278,14 @@ pub(crate) fn streamable(op: &Op) -> usize {
 pub(crate) fn macs(step: &Step) -> u64 {
     let rows = step.out.shape.rows() as u64;
     let makers: u64 = step.makers.iter().map(|(_, maker)| macs(maker)).sum();
-    makers + match &step.op {
-        Op::Conv { filter, .. } => rows * (filter.outputs() * filter.depth()) as u64,
-        Op::Attention { .. } | Op::IntAttention { .. } => {
-            2 * rows * (step.inputs[1].shape.positions() * step.out.shape.c) as u64
+    makers
+        + match &step.op {
+            Op::Conv { filter, .. } => rows * (filter.outputs() * filter.depth()) as u64,
+            Op::Attention { .. } | Op::IntAttention { .. } => {
+                2 * rows * (step.inputs[1].shape.positions() * step.out.shape.c) as u64
+            }
+            _ => 0,
         }
-        _ => 0,
-    }
 }
 
 /// Values per task of work that is bound by memory: small enough to balance, large enough to be

@@ -131,8 +131,7 @@ pub(super) fn open(
     let form = Form::of(maker.op(), x.shape, x.format);
     let shape = lines_of(x.shape, most);
     let (out, space) = space.split_at_mut(x.format.len(shape));
-    let buffer =
-        Operand { data: &[], start: SharedMut(out.as_mut_ptr()), shape, maker: None, ..x };
+    let buffer = Operand { data: &[], start: SharedMut(out.as_mut_ptr()), shape, maker: None, ..x };
     let inputs = maker.inputs();
     let [input, scales, ..] = inputs;
     let out = Output::of(out, shape, x.format);
@@ -144,7 +143,7 @@ pub(super) fn open(
         return with(made, space, c);
     };
     let bands = bands(filter, *spec, [input.shape, x.shape], (most, input.granule()));
-    let (mut ring, space) = Ring::new(&bands, space, c);
+    let (mut ring, space) = Ring::new(&bands, space);
     open(input, bands.ring, space, c, &mut |input, space, c| {
         let walk = Some(Walk::new(prologue, scales.data, bands, &mut ring, input));
         with(&mut Made { product, walk, space: own, buffer, first: 0 }, space, c);

@@ -59,9 +59,8 @@ fn arena(from: Shape, options: &PlanOptions) -> usize {
 fn what_is_computed_anew_is_the_same() {
     let x = Tensor::random(Shape::image(1, 9, 15, 64), 1);
     for large in [ALL, LargeMaps { int8_sums: usize::MAX, ..ALL }] {
-        let [kept, anew] = [false, true].map(|anew| {
-            run_with(&[1, 2, 3], &options(large, anew), &[&x], |g, v| level(g, v[0]))
-        });
+        let [kept, anew] = [false, true]
+            .map(|anew| run_with(&[1, 2, 3], &options(large, anew), &[&x], |g, v| level(g, v[0])));
         assert!(kept == anew);
     }
 }
@@ -70,8 +69,8 @@ fn what_is_computed_anew_is_the_same() {
 fn what_is_computed_anew_in_many_bands_is_the_same() {
     // More than rings hold, in lines that are a whole number of chunks of statistics.
     let x = Tensor::random(Shape::image(1, 107, 192, 64), 1);
-    let [kept, anew] = [false, true]
-        .map(|anew| run_once_with(&options(ALL, anew), &x, |g, v| level(g, v)));
+    let [kept, anew] =
+        [false, true].map(|anew| run_once_with(&options(ALL, anew), &x, |g, v| level(g, v)));
     assert!(kept == anew);
 }
 
