@@ -7,6 +7,7 @@ mod everywhere;
 mod integers;
 mod naive;
 mod random_integers;
+mod schedule;
 mod stored;
 mod winograd;
 
