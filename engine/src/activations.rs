@@ -1,10 +1,11 @@
 //! How activations lie in the arena, whose lengths count in f32.
 //!
 //! f32 and f16 are plain arrays; f16 counts sixteenths and comes with whole lanes of channels only.
-//! int8 is bytes and what one step of each row or picture is worth: first the steps, then the rows,
-//! `[rows][channels padded to 16]` bytes, then one row of zeros, which is what a convolution's
-//! padding reads.
+//! int8 is bytes and what they stand for: first the step of each row, or the step and the zero point
+//! of each picture; then the rows, `[rows][channels padded to 16]` bytes; then a row of zeros, of each
+//! picture if that has a zero point, which is what a convolution's padding reads.
 
+use crate::kernels::code::Code;
 use crate::kernels::int::BLOCK;
 use crate::kernels::rest::{Rest, RestValues};
 use crate::packed::{PackedKeys, PackedQueries};
@@ -15,7 +16,8 @@ use crate::tensor::Shape;
 pub(crate) enum Steps {
     /// The channels of one position. Matrix products.
     PerRow,
-    /// All positions of a picture, since a convolution's sum runs over several.
+    /// All positions of a picture, since a convolution's sum runs over several. They share a zero
+    /// point too: behind SiLU or ReLU most values are on one side of zero.
     PerImage,
 }
 
@@ -65,17 +67,44 @@ impl Rows {
         self.shape.c.next_multiple_of(BLOCK)
     }
 
-    /// How many steps there are, padded.
+    /// How many steps and zero points there are, padded.
     pub fn step_count(&self) -> usize {
         let count = match self.steps {
             Steps::PerRow => self.shape.rows(),
-            Steps::PerImage => self.shape.n,
+            Steps::PerImage => 2 * self.shape.n,
         };
         count.next_multiple_of(BLOCK)
     }
 
+    /// How many rows of zeros there are.
+    pub fn zero_rows(&self) -> usize {
+        match self.steps {
+            Steps::PerRow => 1,
+            Steps::PerImage => self.shape.n,
+        }
+    }
+
     fn len(&self) -> usize {
-        self.step_count() + (self.shape.rows() + 1) * self.stride() / size_of::<f32>()
+        let rows = self.shape.rows() + self.zero_rows();
+        self.step_count() + rows * self.stride() / size_of::<f32>()
+    }
+
+    /// What the bytes of row `row` stand for, by the steps of [`Rows::split`].
+    pub fn code(&self, steps: &[f32], row: usize) -> Code {
+        match self.steps {
+            Steps::PerRow => Code { step: steps[row], zero: 0 },
+            Steps::PerImage => self.image_code(steps, row / self.shape.positions()),
+        }
+    }
+
+    /// What the bytes of picture `n` stand for, where its rows share that.
+    pub fn image_code(&self, steps: &[f32], n: usize) -> Code {
+        Code { step: steps[n], zero: steps[self.shape.n + n] as i32 }
+    }
+
+    /// Sets what the bytes of picture `n` stand for.
+    pub fn set_image_code(&self, steps: &mut [f32], n: usize, code: Code) {
+        (steps[n], steps[self.shape.n + n]) = (code.step, code.zero as f32);
     }
 
     /// Steps and bytes of a buffer.
@@ -93,14 +122,6 @@ impl Rows {
         // SAFETY: any bytes are an f32; the length is that of the same memory.
         let bytes = unsafe { std::slice::from_raw_parts_mut(rows.as_mut_ptr().cast(), len) };
         (steps, bytes)
-    }
-
-    /// Index of the step that row `row` counts in.
-    pub fn step_of(&self, row: usize) -> usize {
-        match self.steps {
-            Steps::PerRow => row,
-            Steps::PerImage => row / self.shape.positions(),
-        }
     }
 }
 

@@ -257,7 +257,9 @@ pub(crate) struct IntPanels {
     pub values: Values,
     /// What one step is worth, per output; padded to whole panels.
     pub steps: Vec<f32>,
-    /// `-128 * (sum of the output's weights)`: see [`crate::kernels::int`].
+    /// The sum of each output's weights.
+    pub totals: Vec<i32>,
+    /// `-128` times that: see [`crate::kernels::int`].
     pub starts: Vec<i32>,
     /// Of filters of nine taps, per panel, found when they are first needed; see
     /// [`crate::kernels::winograd`].
@@ -285,7 +287,7 @@ impl IntPanels {
                 Encoding::Int4 => panels.round_int4(output, &row),
             }
         }
-        panels.count_starts();
+        panels.count_totals();
         Ok(panels)
     }
 
@@ -309,10 +311,11 @@ impl IntPanels {
         let lanes = shape.panels() * LANES;
         let mut steps = stored.steps.to_f32();
         steps.resize(lanes, 0.0);
-        let (starts, multipliers) = (vec![0; lanes], multipliers(shape));
-        let mut panels = Self { shape, values, steps, starts, multipliers };
+        let (totals, starts) = (vec![0; lanes], vec![0; lanes]);
+        let multipliers = multipliers(shape);
+        let mut panels = Self { shape, values, steps, totals, starts, multipliers };
         panels.check_values()?;
-        panels.count_starts();
+        panels.count_totals();
         Ok(panels)
     }
 
@@ -324,7 +327,8 @@ impl IntPanels {
                 Values::Int4 { pairs: Stored::zeros(0), multipliers: Aligned::zeros(0) }
             }
         };
-        Self { shape, values, steps: Vec::new(), starts: Vec::new(), multipliers: Vec::new() }
+        let (totals, starts) = (Vec::new(), Vec::new());
+        Self { shape, values, steps: Vec::new(), totals, starts, multipliers: Vec::new() }
     }
 
     /// The encoding of the values.
@@ -363,15 +367,18 @@ impl IntPanels {
         Ok(())
     }
 
-    fn count_starts(&mut self) {
+    /// Counts what kernels need to know of the values.
+    pub fn count_totals(&mut self) {
         let shape = self.shape;
         let blocks = shape.taps * shape.blocks();
-        for (panel, starts) in self.starts.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
+        for (panel, totals) in self.totals.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
             for block in panel * blocks..(panel + 1) * blocks {
                 let sums = self.values.sums(shape, block);
-                starts.iter_mut().zip(sums).for_each(|(start, sum)| *start -= 128 * sum);
+                totals.iter_mut().zip(sums).for_each(|(total, sum)| *total += sum);
             }
         }
+        let starts = self.starts.iter_mut().zip(&self.totals);
+        starts.for_each(|(start, total)| *start = -128 * total);
     }
 
     /// Panels of zeros.
@@ -386,8 +393,8 @@ impl IntPanels {
                 Values::Int4 { pairs, multipliers }
             }
         };
-        let (steps, starts) = (vec![0.0; lanes], vec![0; lanes]);
-        Self { shape, values, steps, starts, multipliers: multipliers(shape) }
+        let (steps, totals, starts) = (vec![0.0; lanes], vec![0; lanes], vec![0; lanes]);
+        Self { shape, values, steps, totals, starts, multipliers: multipliers(shape) }
     }
 
     /// `row: [channel][tap]`.
@@ -517,7 +524,9 @@ impl IntPanels {
             Encoding::Int4 => whole / 2 + self.shape.multipliers().iter().product::<usize>(),
         };
         let multipliers = self.multipliers.len() * size_of::<OnceLock<Multipliers>>();
-        values + multipliers + self.shape.panels() * LANES * (size_of::<f32>() + size_of::<i32>())
+        values
+            + multipliers
+            + self.shape.panels() * LANES * (size_of::<f32>() + 2 * size_of::<i32>())
     }
 
     /// The bytes to store.

@@ -5,7 +5,7 @@
 //! layers. Panels are filled directly, whatever their encoding; nothing passes through f32.
 
 use crate::aligned::Aligned;
-use crate::int_weights::{BLOCK_BYTES, Encoding, GROUP, IntPanels, PanelShape, Values};
+use crate::int_weights::{Encoding, IntPanels, PanelShape, Values};
 use crate::kernels::int::BLOCK;
 use crate::weights::{Filter, LANES, Norm, Panels};
 
@@ -90,7 +90,7 @@ fn int_panels(shape: PanelShape, encoding: Encoding, limit: f32, random: &mut Ra
     };
     panels.steps[..shape.outputs].fill(limit / levels);
     clear_padding(&mut panels);
-    panels.starts = starts(&panels);
+    panels.count_totals();
     panels
 }
 
@@ -102,43 +102,6 @@ fn clear_padding(panels: &mut IntPanels) {
         let first = if output < outputs { channels } else { 0 };
         for tap in 0..taps {
             (first..padded).for_each(|channel| panels.clear(output, tap, channel));
-        }
-    }
-}
-
-/// `-128 * (sum of the output's weights)` per output, block by block.
-fn starts(panels: &IntPanels) -> Vec<i32> {
-    let mut starts = vec![0; panels.shape.panels() * LANES];
-    let blocks = panels.shape.blocks();
-    let mut block = [0; BLOCK_BYTES];
-    for (p, sums) in starts.as_chunks_mut::<LANES>().0.iter_mut().enumerate() {
-        for line in p * panels.shape.taps..(p + 1) * panels.shape.taps {
-            for b in 0..blocks {
-                decode(panels, line, b, &mut block);
-                for (i, &weight) in block.iter().enumerate() {
-                    sums[i / 4 % LANES] += i32::from(weight);
-                }
-            }
-        }
-        sums.iter_mut().for_each(|sum| *sum *= -128);
-    }
-    starts
-}
-
-/// Block `block` of line `line` (a tap of a panel) as int8.
-fn decode(panels: &IntPanels, line: usize, block: usize, out: &mut [i8; BLOCK_BYTES]) {
-    let at = line * panels.shape.blocks() + block;
-    match &panels.values {
-        Values::Int8(values) => out.copy_from_slice(&values[at * BLOCK_BYTES..][..BLOCK_BYTES]),
-        Values::Int4 { pairs, multipliers } => {
-            let group = line * panels.shape.groups() + block * BLOCK / GROUP;
-            let multipliers = &multipliers[group * LANES..][..LANES];
-            let pairs = &pairs[at * BLOCK_BYTES / 2..][..BLOCK_BYTES / 2];
-            for (b, pair) in pairs.iter().enumerate() {
-                let multiplier = multipliers[b / 4 % LANES];
-                out[b] = ((pair & 15).cast_signed() - 8) * multiplier;
-                out[BLOCK_BYTES / 2 + b] = ((pair >> 4).cast_signed() - 8) * multiplier;
-            }
         }
     }
 }
@@ -177,7 +140,7 @@ mod tests {
         [Storage::F32, Storage::F16, Storage::Int(Encoding::Int8), Storage::Int(Encoding::Int4)];
 
     #[test]
-    fn starts_are_those_of_the_values_that_the_panels_hold() {
+    fn totals_are_those_of_the_values_that_the_panels_hold() {
         for encoding in [Encoding::Int8, Encoding::Int4] {
             // Neither outputs nor channels fill their blocks.
             let shape = [21, 37, 3, 3];
@@ -186,7 +149,8 @@ mod tests {
             let Panels::Int(panels) = &filter.panels else { panic!("integers were asked for") };
             for (output, row) in values.chunks_exact(37 * 9).enumerate() {
                 let sum: f32 = row.iter().map(|v| (v / panels.steps[output]).round()).sum();
-                assert_eq!(panels.starts[output], -128 * sum as i32);
+                assert_eq!(panels.totals[output], sum as i32);
+                assert_eq!(panels.starts[output], -128 * panels.totals[output]);
             }
             assert!(panels.starts[21..].iter().all(|s| *s == 0), "outputs that are not there");
         }
@@ -216,6 +180,6 @@ mod tests {
             assert_ne!(bits(3).0, bits(4).0);
         }
         let bytes = |s| Filter::random([32, 64, 1, 1], s, false, 0).bytes();
-        assert_eq!(STORAGES.map(bytes), [8192, 4096, 2048 + 256, 1024 + 64 + 256]);
+        assert_eq!(STORAGES.map(bytes), [8192, 4096, 2048 + 384, 1024 + 64 + 384]);
     }
 }

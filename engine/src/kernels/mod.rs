@@ -5,6 +5,7 @@
 //! set, in [`int`].
 
 pub(crate) mod attention;
+pub(crate) mod code;
 pub(crate) mod int;
 pub(crate) mod math;
 pub(crate) mod peak;
@@ -19,6 +20,7 @@ use crate::graph::Pointwise;
 use crate::simd::Simd;
 use crate::weights::LANES;
 use attention::{Factors, Queries, Scores};
+use code::Rounding;
 use int::{IntKernels, IntTile};
 use rest::{ChannelMoments, Rest, RestValues};
 use rows::{Finish, IntFinish, LayerNorm, Place, Quantise, ScaleShift, SoftmaxRow};
@@ -41,6 +43,7 @@ pub(crate) struct Kernels {
     decode_int4: unsafe fn(&[u8], &[i8; LANES], &mut [i8]),
     put: unsafe fn(&[f32], Option<Place>, Place),
     magnitude: unsafe fn(&[f32]) -> f32,
+    range: unsafe fn(&[f32]) -> [f32; 2],
     quantise: unsafe fn(Quantise, &[f32], &mut [u8]),
     extremes: unsafe fn(&[f32], &mut [f32], &mut [f32]),
     finish: unsafe fn(&Finish<'_>, &mut [f32]),
@@ -84,6 +87,7 @@ macro_rules! stamp {
                 decode_int4,
                 put,
                 magnitude,
+                range,
                 quantise,
                 extremes,
                 finish,
@@ -140,6 +144,12 @@ macro_rules! stamp {
             unsafe fn magnitude(x: &[f32]) -> f32 {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
                 unsafe { super::rows::magnitude::<S>(x) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn range(x: &[f32]) -> [f32; 2] {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::range::<S>(x) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -364,13 +374,19 @@ impl Kernels {
         unsafe { (self.magnitude)(x) }
     }
 
+    /// The smallest and the largest of `x` and zero.
+    pub fn range(&self, x: &[f32]) -> [f32; 2] {
+        // SAFETY: the table was handed out for this machine.
+        unsafe { (self.range)(x) }
+    }
+
     /// One row of activations as bytes, padded with zeros to the length of `y`.
-    pub fn quantise(&self, inverse: f32, x: &[f32], y: &mut [u8]) {
+    pub fn quantise(&self, rounding: Rounding, x: &[f32], y: &mut [u8]) {
         let offset = self.int.offset;
         let written = x.len().next_multiple_of(LANES);
         assert!(y.len() >= written);
         // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.quantise)(Quantise { inverse, offset }, x, y) }
+        unsafe { (self.quantise)(Quantise { rounding, offset }, x, y) }
         y[written..].fill(offset);
     }
 
@@ -446,7 +462,7 @@ impl Kernels {
         x: &Rest<'_>,
         row: usize,
         p: &ScaleShift<'_>,
-        inverse: f32,
+        rounding: Rounding,
         y: &mut [u8],
     ) {
         let offset = self.int.offset;
@@ -454,7 +470,7 @@ impl Kernels {
         assert!(x.has(row) && y.len() >= written);
         assert!(p.scale.len() == x.width && p.shift.len() == x.width);
         // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.normalise)(x, row, p, Quantise { inverse, offset }, y) }
+        unsafe { (self.normalise)(x, row, p, Quantise { rounding, offset }, y) }
         y[written..].fill(offset);
     }
 

@@ -138,12 +138,10 @@ pub(crate) unsafe fn normalise<S: Simd>(
 ) {
     // SAFETY: the caller's contract.
     unsafe {
-        let (inverse, most) = (S::splat(q.inverse), S::splat(127.0));
-        let least = S::splat(-127.0);
         with_loader!(S, x, row, |load| lanes!(x.width, |at, n| {
             let v = load(at, n).fma(get(p.scale, at, n), get(p.shift, at, n));
             let v = if p.silu { math::silu(v) } else { v };
-            v.mul(inverse).max(least).min(most).store_i8(y.as_mut_ptr().add(at), q.offset)
+            q.store(v, y.as_mut_ptr().add(at))
         }));
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Sums over a row use sixteen lanes, then the fixed tree of [`Simd::sum`].
 
+use super::code::Rounding;
 use super::math;
 use super::rest::F16_STEP;
 use crate::graph::Pointwise;
@@ -96,6 +97,8 @@ pub(crate) struct IntFinish<'a> {
     pub panels: usize,
     /// What one step of each row's activations is worth.
     pub row_scales: &'a [f32],
+    /// What is zero in each row.
+    pub zeros: Option<Zeros<'a>>,
     /// What one step of each column's weights is worth, from the tile's first column on.
     pub scales: &'a [f32],
     /// Added next.
@@ -114,6 +117,15 @@ pub(crate) struct IntFinish<'a> {
     pub stride: usize,
     /// Columns written.
     pub width: usize,
+}
+
+/// Zero points.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Zeros<'a> {
+    /// Of each row.
+    pub rows: &'a [i32],
+    /// The sum of each column's weights, from the tile's first column on.
+    pub totals: &'a [i32],
 }
 
 /// Where values lie or go to. f16 count [`super::rest::F16_STEP`]; summands come in whole lanes of it.
@@ -183,7 +195,11 @@ impl IntFinish<'_> {
     unsafe fn value<S: Simd>(&self, i: usize, p: usize, c: &Column<S>) -> S {
         // SAFETY: the caller's contract.
         unsafe {
-            let sums = S::load_i32(self.sums.as_ptr().add((i * self.panels + p) * LANES));
+            let sums = self.sums.as_ptr().add((i * self.panels + p) * LANES);
+            let sums = match self.zeros {
+                Some(zeros) => S::load_i32_less_times(sums, zeros.rows[i], c.totals),
+                None => S::load_i32(sums),
+            };
             let scaled = sums.mul(S::splat(self.row_scales[i]));
             let v = scaled.fma(c.scale, c.bias);
             c.vector.map_or(v, |vector| v.add(vector))
@@ -202,6 +218,7 @@ impl IntFinish<'_> {
                 scale: get(self.scales, at, n),
                 bias: self.bias.map_or(S::splat(0.0), |b| get(b, at, n)),
                 vector: self.vector.map(|v| get(v, at, n)),
+                totals: self.zeros.map_or(std::ptr::null(), |z| z.totals[at..][..LANES].as_ptr()),
             }
         }
     }
@@ -211,6 +228,8 @@ struct Column<S> {
     scale: S,
     bias: S,
     vector: Option<S>,
+    /// Sixteen sums of weights, where there are zero points.
+    totals: *const i32,
 }
 
 /// # Safety
@@ -291,12 +310,44 @@ pub(crate) unsafe fn magnitude<S: Simd>(x: &[f32]) -> f32 {
     }
 }
 
-/// Bytes of one row of activations: `y = round(x * inverse)` held at -127 ..= 127, plus `offset`.
+/// The smallest and the largest of `x` and zero.
+///
+/// # Safety
+/// As [`Simd`].
+#[inline(always)]
+pub(crate) unsafe fn range<S: Simd>(x: &[f32]) -> [f32; 2] {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let (mut low, mut high) = (S::splat(0.0), S::splat(0.0));
+        lanes!(x.len(), |at, n| {
+            let v = get::<S>(x, at, n);
+            low = v.min(low);
+            high = v.max(high)
+        });
+        let negated = S::splat(0.0).sub(low);
+        [0.0 - negated.largest(), high.largest()]
+    }
+}
+
+/// Bytes of one row of activations: rounded, held at -127 ..= 127, plus `offset`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Quantise {
-    /// One over what a step is worth.
-    pub inverse: f32,
+    pub rounding: Rounding,
     pub offset: u8,
+}
+
+impl Quantise {
+    /// # Safety
+    /// As [`Simd`]; there is room for sixteen bytes.
+    #[inline(always)]
+    pub unsafe fn store<S: Simd>(self, v: S, y: *mut u8) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let (inverse, zero) = (S::splat(self.rounding.inverse), S::splat(self.rounding.zero));
+            let v = v.fma(inverse, zero).max(S::splat(-127.0)).min(S::splat(127.0));
+            v.store_i8(y, self.offset);
+        }
+    }
 }
 
 /// # Safety
@@ -305,12 +356,7 @@ pub(crate) struct Quantise {
 pub(crate) unsafe fn quantise<S: Simd>(q: Quantise, x: &[f32], y: &mut [u8]) {
     // SAFETY: the caller's contract.
     unsafe {
-        let (inverse, most) = (S::splat(q.inverse), S::splat(127.0));
-        let least = S::splat(-127.0);
-        lanes!(x.len(), |at, n| {
-            let v = get::<S>(x, at, n).mul(inverse).max(least).min(most);
-            v.store_i8(y.as_mut_ptr().add(at), q.offset)
-        });
+        lanes!(x.len(), |at, n| q.store(get::<S>(x, at, n), y.as_mut_ptr().add(at)));
     }
 }
 

@@ -26,6 +26,7 @@
     reason = "iterators over registers are not sure to be compiled for the functions they are in"
 )]
 
+use super::code::Code;
 use super::int::BLOCK;
 use crate::int_weights::BLOCK_BYTES;
 use crate::simd::Simd;
@@ -66,19 +67,12 @@ pub(crate) struct Window {
     pub channels: usize,
     /// What is added to every stored activation, modulo 256.
     pub offset: u8,
+    /// The activations' zero point.
+    pub zero: i16,
     /// Room for the channels of the first position.
     pub out: *mut u8,
     /// Bytes from one position to the next.
     pub stride: usize,
-}
-
-/// What a stored byte of a transformed window stands for: `step * (byte - zero)`, the byte being
-/// what the integer tile multiplies.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Code {
-    /// In steps of the window's activations.
-    pub step: f32,
-    pub zero: i32,
 }
 
 /// A panel's taps to transform.
@@ -112,6 +106,8 @@ pub(crate) type Multipliers = [[i16; LANES]; MAX_POSITIONS];
 /// say.
 #[derive(Debug)]
 pub(crate) struct Transforms {
+    /// Gives what a step of each position is worth in steps of the window's activations, and what is
+    /// zero in the bytes that the integer tile multiplies.
     pub window: unsafe fn(&Window, &mut [Code; MAX_POSITIONS]),
     /// Reads the taps alone.
     pub multipliers: unsafe fn(&Taps) -> Multipliers,
@@ -122,8 +118,9 @@ pub(crate) struct Transforms {
 macro_rules! transforms {
     ($shorts:ident $(, $features:literal)?) => {{
         use crate::kernels::winograd::{
-            self, Code, MAX_POSITIONS, Multipliers, Taps, Transforms, Window,
+            self, MAX_POSITIONS, Multipliers, Taps, Transforms, Window,
         };
+        use crate::kernels::code::Code;
         use crate::simd::shorts::$shorts;
 
         $(#[target_feature(enable = $features)])?
@@ -185,6 +182,12 @@ unsafe fn along_taps<W: Shorts, const N: usize>([a, b, c]: [W; 3]) -> [W; N] {
         }
     }
     u
+}
+
+/// The position along a side that is not a difference, and how many pixels it sums: there alone a
+/// zero point counts.
+const fn sum_of_pixels(side: usize) -> (usize, i16) {
+    if side == MAX_SIDE { (1, 2) } else { (0, 1) }
 }
 
 /// Whether a position along a side is a sum of all taps.
@@ -319,6 +322,8 @@ unsafe fn transformed<W: Shorts, const N: usize>(w: &Window, at: usize) -> [[W; 
         for row in &mut rows {
             *row = along_window(*row);
         }
+        let (i, pixels) = sum_of_pixels(N);
+        rows[i][i] = rows[i][i].sub(W::splat(pixels * pixels * w.zero));
         rows
     }
 }

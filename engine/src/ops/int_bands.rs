@@ -4,12 +4,14 @@
 use std::ops::Range;
 
 use super::bands::{Bands, PIXELS};
-use super::int_matmul::{Input, Product, StepsOfRows};
+use super::int_matmul::{Codes, Input, Product};
 use super::norm::Scales;
-use super::quantise::{self, inverse};
+use super::quantise;
 use super::{Context, Operand, SharedBytes, SharedMut, as_bytes, matmul};
 use crate::activations::{Format, Rows, Steps};
 use crate::graph::{ConvSpec, Prologue};
+use crate::kernels::Kernels;
+use crate::kernels::code::Code;
 use crate::kernels::int::BLOCK;
 use crate::session::scratch_of;
 use crate::tensor::Shape;
@@ -43,11 +45,11 @@ pub(super) fn conv(call: &Call<'_>, space: &mut [f32], c: &mut Context<'_>) {
     let pixels = bands.ring_pixels();
     let (steps, bytes) = space.split_at_mut(pixels.next_multiple_of(BLOCK));
     let mut ring = Ring { steps, bytes: as_bytes(bytes), pixels, stride: stride(bands.from) };
-    ring.bytes[pixels * ring.stride..].fill(c.kernels.int.offset);
     bands.each(|n, pixels, out| {
         match call.prologue {
             Prologue::Normalise { silu } => {
                 let scales = Scales::of(call.scales, bands.from.c, n);
+                ring.fill_zeros(scales.code, c.kernels);
                 ring.normalise(call.x, &scales, silu, pixels, c);
             }
             Prologue::Round => ring.round(call.x, call.product.out.start(), pixels, c),
@@ -65,6 +67,12 @@ struct Ring<'a> {
 }
 
 impl Ring<'_> {
+    /// Fills the row that padding reads.
+    fn fill_zeros(&mut self, code: Code, k: &Kernels) {
+        let zero = k.int.offset.wrapping_add_signed(code.zero as i8);
+        self.bytes[self.pixels * self.stride..].fill(zero);
+    }
+
     fn normalise(
         &mut self,
         x: Operand<'_>,
@@ -74,8 +82,8 @@ impl Ring<'_> {
         c: &mut Context<'_>,
     ) {
         let (k, rest) = (c.kernels, x.rest(c.kernels));
-        let (affine, inverse) = (scales.affine(silu), inverse(scales.step));
-        self.fill(pixels, c, |row, y, _, _| k.normalise(&rest, row, &affine, inverse, y));
+        let (affine, rounding) = (scales.affine(silu), scales.code.rounding());
+        self.fill(pixels, c, |row, y, _, _| k.normalise(&rest, row, &affine, rounding, y));
     }
 
     /// Rounds pixels of `x`, whose bytes may lie where `out` does.
@@ -86,9 +94,9 @@ impl Ring<'_> {
         }
         self.fill(pixels, c, |row, y, step, space| {
             let x = x.row(k, row, space);
-            let inverse;
-            (*step, inverse) = quantise::step(k.magnitude(x));
-            k.quantise(inverse, x, y);
+            let rounding;
+            (*step, rounding) = quantise::step(k.magnitude(x));
+            k.quantise(rounding, x, y);
         });
     }
 
@@ -131,13 +139,13 @@ impl Ring<'_> {
 
     /// The ring as what the product reads.
     fn input<'b>(&'b self, call: &Call<'b>, bands: &Bands) -> Input<'b> {
-        let steps = match call.prologue {
-            Prologue::Round => {
-                StepsOfRows { values: self.steps, apart: 1, share: 1, cycle: self.pixels }
-            }
-            Prologue::Normalise { .. } => StepsOfRows {
-                values: &call.scales[2 * bands.from.c..],
-                apart: Scales::len(bands.from.c),
+        let width = bands.from.c;
+        let codes = match call.prologue {
+            Prologue::Round => Codes::steps(self.steps, self.pixels),
+            Prologue::Normalise { .. } => Codes {
+                steps: &call.scales[2 * width..],
+                zeros: Some(&call.scales[2 * width + 1..]),
+                apart: Scales::len(width),
                 share: bands.to.positions(),
                 cycle: bands.to.n,
             },
@@ -146,8 +154,9 @@ impl Ring<'_> {
             bytes: self.bytes,
             shape: bands.from,
             lines: bands.ring,
+            zero_rows: 1,
             stride: self.stride,
-            steps,
+            codes,
         }
     }
 }

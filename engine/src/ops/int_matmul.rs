@@ -17,8 +17,9 @@ use super::{
 use crate::activations::{Format, Steps};
 use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
 use crate::kernels::Kernels;
+use crate::kernels::code::Code;
 use crate::kernels::int::{self, Int4Kernels, IntTile};
-use crate::kernels::rows::{IntFinish, Place};
+use crate::kernels::rows::{IntFinish, Place, Zeros};
 use crate::session::scratch_of;
 use crate::tensor::Shape;
 use crate::weights::LANES;
@@ -94,12 +95,17 @@ pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, mut o: Operands<'_>, c: 
         bytes,
         shape: x.shape,
         lines: x.shape.n * x.shape.h,
+        zero_rows: layout.zero_rows(),
         stride: layout.stride(),
-        steps: StepsOfRows {
-            values: steps,
-            apart: 1,
-            share: if layout.steps == Steps::PerRow { 1 } else { o.shape.positions() },
-            cycle: steps.len(),
+        codes: match layout.steps {
+            Steps::PerRow => Codes::steps(steps, steps.len()),
+            Steps::PerImage => Codes {
+                steps,
+                zeros: Some(&steps[x.shape.n..]),
+                apart: 1,
+                share: o.shape.positions(),
+                cycle: x.shape.n,
+            },
         },
     };
     product.with_input(input, o.shape).run(0..o.shape.rows(), c);
@@ -108,20 +114,25 @@ pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, mut o: Operands<'_>, c: 
 /// int8 activations.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
-    /// Rows of `stride` bytes, the last of zeros.
+    /// Rows of `stride` bytes, the last ones of zeros.
     pub bytes: &'a [u8],
     pub shape: Shape,
     /// Lines of pixels in `bytes`. Line `y` of picture `n` is the one of `n * h + y` modulo this.
     pub lines: usize,
+    /// Rows of zeros. Picture `n` has the one of `n` modulo this.
+    pub zero_rows: usize,
     pub stride: usize,
-    pub steps: StepsOfRows<'a>,
+    pub codes: Codes<'a>,
 }
 
-/// What a step of the activations behind each output pixel is worth.
+/// What the activations behind each output pixel stand for.
 #[derive(Clone, Copy)]
-pub(super) struct StepsOfRows<'a> {
-    pub values: &'a [f32],
-    /// Distance from one to the next.
+pub(super) struct Codes<'a> {
+    /// What a step is worth.
+    pub steps: &'a [f32],
+    /// Zero points, where they are not 0.
+    pub zeros: Option<&'a [f32]>,
+    /// Distance from one to the next, of both.
     pub apart: usize,
     /// Pixels that share one.
     pub share: usize,
@@ -129,9 +140,17 @@ pub(super) struct StepsOfRows<'a> {
     pub cycle: usize,
 }
 
-impl StepsOfRows<'_> {
-    fn of(&self, row: usize) -> f32 {
-        self.values[row / self.share % self.cycle * self.apart]
+impl<'a> Codes<'a> {
+    const NONE: Codes<'static> = Codes::steps(&[], 1);
+
+    /// A step for each pixel, `cycle` of them before they start again.
+    pub const fn steps(steps: &'a [f32], cycle: usize) -> Self {
+        Self { steps, zeros: None, apart: 1, share: 1, cycle }
+    }
+
+    fn of(&self, row: usize) -> Code {
+        let at = row / self.share % self.cycle * self.apart;
+        Code { step: self.steps[at], zero: self.zeros.map_or(0, |zeros| zeros[at] as i32) }
     }
 }
 
@@ -140,8 +159,9 @@ impl Input<'_> {
         bytes: &[],
         shape: Shape::vector(0, 0),
         lines: 0,
+        zero_rows: 1,
         stride: 0,
-        steps: StepsOfRows { values: &[], apart: 0, share: 1, cycle: 1 },
+        codes: Codes::NONE,
     };
 
     /// Where a pixel starts.
@@ -149,9 +169,9 @@ impl Input<'_> {
         ((n * self.shape.h + y) % self.lines * self.shape.w + x) * self.stride
     }
 
-    /// Where the row of zeros starts.
-    pub fn zeros(&self) -> usize {
-        self.lines * self.shape.w * self.stride
+    /// Where the row of zeros of a picture starts.
+    pub fn zeros(&self, n: usize) -> usize {
+        (self.lines * self.shape.w + n % self.zero_rows) * self.stride
     }
 }
 
@@ -344,7 +364,7 @@ impl<'a> Product<'a> {
         let x = (at % to.w * spec.stride + tap % kw).checked_sub(spec.padding.left);
         let at = match (y.map(|y| y >> shift), x.map(|x| x >> shift)) {
             (Some(y), Some(x)) if y < from.h && x < from.w => self.input.pixel(n, y, x),
-            _ => self.input.zeros(),
+            _ => self.input.zeros(n),
         };
         at as u32
     }
@@ -498,9 +518,10 @@ impl<'a> Product<'a> {
     }
 
     fn finish(&self, task: &Task<'_>, row: usize, height: usize, group: Group, sums: &[i32]) {
-        let mut row_scales = [0.0; int::MAX_ROWS];
-        for (i, scale) in row_scales[..height].iter_mut().enumerate() {
-            *scale = self.input.steps.of(row + i);
+        let (mut row_scales, mut zeros) = ([0.0; int::MAX_ROWS], [0; int::MAX_ROWS]);
+        for i in 0..height {
+            let code = self.input.codes.of(row + i);
+            (row_scales[i], zeros[i]) = (code.step, code.zero);
         }
         let epilogue = self.call.epilogue;
         let columns = group.first * LANES..((group.first + group.count) * LANES).min(self.to.c);
@@ -511,6 +532,10 @@ impl<'a> Product<'a> {
             sums,
             panels: group.count,
             row_scales: &row_scales[..height],
+            zeros: self.input.codes.zeros.map(|_| Zeros {
+                rows: &zeros[..height],
+                totals: &self.panels.totals[columns.start..],
+            }),
             scales: &self.panels.steps[columns.start..],
             bias: self.call.filter.bias.as_deref().map(|b| &b[columns.start..]),
             vector: self.vector.map(|v| &v[n * self.to.c + columns.start..]),

@@ -24,10 +24,11 @@ use crate::activations::{Format, Rows};
 use crate::graph::{Op, Padding};
 use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
 use crate::kernels::Kernels;
+use crate::kernels::code::Code;
 use crate::kernels::int::{BLOCK, IntTile};
 use crate::kernels::rows::{Finish, Place};
 use crate::kernels::winograd::{
-    self, CHANNELS, Code, MAX_POSITIONS, MAX_SIDE, OUTPUTS, Products, Taps, Window,
+    self, CHANNELS, MAX_POSITIONS, MAX_SIDE, OUTPUTS, Products, Taps, Window,
 };
 use crate::session::scratch_of;
 use crate::tensor::Shape;
@@ -222,7 +223,7 @@ struct Windows<'a> {
     bytes: &'a [u8],
     /// What a step is worth, `[tile][position]`.
     steps: &'a [f32],
-    /// See [`Code::zero`], `[tile][position]`.
+    /// What is zero, `[tile][position]`.
     zeros: &'a [i32],
     /// Where outputs wait to be rounded, `[tile][output][channel]`.
     waiting: SharedMut,
@@ -356,6 +357,7 @@ impl Product<'_> {
             for at in first..(first + WINDOWS_PER_TASK).min(count) {
                 let mut codes = [Code::default(); MAX_POSITIONS];
                 let [n, ..] = self.place(tiles.start + at);
+                let picture = self.layout.image_code(self.steps, n);
                 // SAFETY: inside the block's memory; no other task has this tile.
                 let (steps, zeros) = unsafe {
                     self.window(tiles.start + at, (at, count), bytes, &mut codes);
@@ -363,7 +365,7 @@ impl Product<'_> {
                     (steps.slice(at, positions), as_i32(zeros.slice(at, positions)))
                 };
                 for ((code, step), zero) in codes.iter().zip(steps).zip(zeros) {
-                    *step = self.steps[n] * code.step;
+                    *step = picture.step * code.step;
                     *zero = code.zero;
                 }
             }
@@ -397,22 +399,23 @@ impl Product<'_> {
             let x = ((x >> shift) + i % side).checked_sub(1);
             *pixel = self.bytes[self.pixel(n, y, x)..][..channels].as_ptr();
         }
+        let zero = self.layout.image_code(self.steps, n).zero as i16;
         // SAFETY: every pixel has its channels, and `bytes` room for all positions of the tile.
         unsafe {
             let out = bytes.slice(at * channels, 1).as_mut_ptr();
             let offset = self.kernels.int.offset;
             let stride = count * channels + APART;
-            let window = Window { side, pixels, channels, offset, out, stride };
+            let window = Window { side, pixels, channels, offset, zero, out, stride };
             (self.kernels.int.transforms.window)(&window, codes);
         }
     }
 
-    /// Where a pixel of the input lies; outside of it, where the row of zeros does.
+    /// Where a pixel of the input lies; outside of it, where the picture's row of zeros does.
     fn pixel(&self, n: usize, y: Option<usize>, x: Option<usize>) -> usize {
         let from = self.layout.shape;
         let pixel = match (y, x) {
             (Some(y), Some(x)) if y < from.h && x < from.w => (n * from.h + y) * from.w + x,
-            _ => from.rows(),
+            _ => from.rows() + n,
         };
         pixel * self.layout.stride()
     }

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::graph::Pointwise;
 use crate::kernels::Kernels;
+use crate::kernels::code::Code;
 use crate::kernels::rest::ChannelMoments;
 use crate::kernels::rows::{LayerNorm, ScaleShift};
 use crate::session::scratch_of;
@@ -31,12 +32,13 @@ pub(super) fn layer_norm(norm: &Norm, eps: f32, o: Operands<'_>, c: &mut Context
         return each_row(x, o.out, c, |_, x, y| k.layer_norm(&p, x, y));
     };
     let (steps, bytes) = layout.split_mut(o.out);
+    quantise::zero_rows(&layout, steps, bytes, k);
     let steps = SharedMut(steps.as_mut_ptr());
     quantise::for_rows(&layout, bytes, c, |row, y, scratch| {
         let (normed, space) = scratch.split_at_mut(width);
         k.layer_norm(&p, x.row(k, row, space), normed);
-        let (value, inverse) = quantise::step(k.magnitude(normed));
-        k.quantise(inverse, normed, y);
+        let (value, rounding) = quantise::step(k.magnitude(normed));
+        k.quantise(rounding, normed, y);
         // SAFETY: the row's own step.
         unsafe { *steps.pointer(row) = value }
     });
@@ -67,13 +69,13 @@ pub(super) struct Groups<'a> {
     pub silu: bool,
 }
 
-/// What a group norm comes to for one picture: `scale[c], shift[c]`, and what a step of its values in
-/// int8 is worth.
+/// What a group norm comes to for one picture: `scale[c], shift[c]`, and the step and the zero point
+/// of its values in int8.
 #[derive(Clone, Copy)]
 pub(super) struct Scales<'a> {
     pub scale: &'a [f32],
     pub shift: &'a [f32],
-    pub step: f32,
+    pub code: Code,
 }
 
 impl<'a> Scales<'a> {
@@ -85,7 +87,8 @@ impl<'a> Scales<'a> {
     /// Those of picture `n` among `all`.
     pub fn of(all: &'a [f32], width: usize, n: usize) -> Self {
         let (scale, rest) = all[n * Self::len(width)..][..Self::len(width)].split_at(width);
-        Self { scale, shift: &rest[..width], step: rest[width] }
+        let code = Code { step: rest[width], zero: rest[width + 1] as i32 };
+        Self { scale, shift: &rest[..width], code }
     }
 
     pub fn affine(&self, silu: bool) -> ScaleShift<'a> {
@@ -129,8 +132,9 @@ pub(super) fn group_scales(
     let images = stats.chunks_exact_mut(chunks * PARTS * width);
     for (stats, scales) in images.zip(scales.chunks_exact_mut(Scales::len(width))) {
         combine(g, positions, stats, scales);
-        let largest = magnitude(k, g.silu, width, stats, scales);
-        scales[2 * width..].fill(quantise::step(largest).0);
+        let [low, high] = range(k, g.silu, width, stats, scales);
+        let Code { step, zero } = Code::spanning(low, high);
+        (scales[2 * width], scales[2 * width + 1]) = (step, zero as f32);
     }
 }
 
@@ -145,14 +149,14 @@ pub(super) fn group_norm(g: &Groups<'_>, o: Operands<'_>, c: &mut Context<'_>) {
         });
     };
     let (steps, bytes) = layout.split_mut(o.out);
-    for (n, step) in steps.iter_mut().take(o.shape.n).enumerate() {
-        *step = Scales::of(scales, width, n).step;
+    for n in 0..o.shape.n {
+        layout.set_image_code(steps, n, Scales::of(scales, width, n).code);
     }
+    quantise::zero_rows(&layout, steps, bytes, k);
     let rest = x.rest(k);
     quantise::for_rows(&layout, bytes, c, |row, y, _| {
         let scales = scales_of(row);
-        let inverse = quantise::inverse(scales.step);
-        k.normalise(&rest, row, &scales.affine(g.silu), inverse, y);
+        k.normalise(&rest, row, &scales.affine(g.silu), scales.code.rounding(), y);
     });
 }
 
@@ -164,9 +168,9 @@ fn split(stats: &mut [f32], width: usize) -> ChannelMoments<'_> {
     ChannelMoments { mean, squares, low, high }
 }
 
-/// The largest magnitude that a picture's normalised values reach, from the extremes of every
-/// channel, which scale and shift leave extremes. The first chunk's become those of all.
-fn magnitude(k: &Kernels, silu: bool, width: usize, stats: &mut [f32], scales: &[f32]) -> f32 {
+/// The range of a picture's normalised values, from the extremes of every channel, which scale and
+/// shift leave extremes. The first chunk's become those of all.
+fn range(k: &Kernels, silu: bool, width: usize, stats: &mut [f32], scales: &[f32]) -> [f32; 2] {
     let scales = Scales::of(scales, width, 0);
     let (first, rest) = stats.split_at_mut(PARTS * width);
     let all = split(first, width);
@@ -181,17 +185,17 @@ fn magnitude(k: &Kernels, silu: bool, width: usize, stats: &mut [f32], scales: &
     let (least, most) = (0..width)
         .flat_map(ends)
         .fold((f32::INFINITY, f32::NEG_INFINITY), |(a, b), v| (v.min(a), v.max(b)));
-    if silu { silu_magnitude(k, least, most) } else { least.abs().max(most.abs()) }
+    if silu { silu_range(k, least, most) } else { [least, most] }
 }
 
-/// The largest magnitude of SiLU over an interval: it falls to -0.2785 at -1.2785 and rises from
-/// there on.
-fn silu_magnitude(k: &Kernels, least: f32, most: f32) -> f32 {
+/// The range of SiLU over an interval and zero: it falls to -0.2785 at -1.2785 and rises from there
+/// on.
+fn silu_range(k: &Kernels, least: f32, most: f32) -> [f32; 2] {
     const DIP: f32 = -1.278_464_5;
     let ends = [least.clamp(DIP, 0.0), most.max(0.0)];
     let mut values = [0.0; 2];
     k.pointwise(Pointwise::Silu, &ends, &mut values);
-    values[0].abs().max(values[1])
+    values
 }
 
 /// Count, mean and sum of squared deviations of some values.

@@ -26,11 +26,11 @@ impl Rounded {
     /// # Safety
     /// The output has it, and no other task writes it.
     pub unsafe fn put(&self, k: &Kernels, row: usize, x: &[f32]) {
-        let (step, inverse) = quantise::step(k.magnitude(x));
+        let (step, rounding) = quantise::step(k.magnitude(x));
         // SAFETY: the caller's contract.
         unsafe {
             *self.steps.pointer(row) = step;
-            k.quantise(inverse, x, self.bytes.slice(row * self.stride, self.stride));
+            k.quantise(rounding, x, self.bytes.slice(row * self.stride, self.stride));
         }
     }
 }

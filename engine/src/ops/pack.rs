@@ -13,6 +13,7 @@ use crate::activations::Format;
 use crate::fuse::Fused;
 use crate::kernels::Kernels;
 use crate::kernels::attention::position;
+use crate::kernels::code::Rounding;
 use crate::kernels::rest::Rest;
 use crate::kernels::rows::ScaleShift;
 use crate::packed::{KeyBlock, PackedKeys, PackedQueries};
@@ -41,12 +42,12 @@ pub(super) fn pack_queries(o: Operands<'_>, c: &mut Context<'_>) {
             for (head, q) in x.chunks_exact(layout.d).enumerate() {
                 let first = (n * heads + head) * layout.per_head();
                 let bytes = first + layout.steps() + at * depth / size_of::<f32>();
-                let (step, inverse) = quantise::step(kernels.magnitude(q));
+                let (step, rounding) = quantise::step(kernels.magnitude(q));
                 // SAFETY: the query's own step and row.
                 unsafe {
                     *out.pointer(first + at) = step;
                     let bytes = as_bytes(out.slice(bytes, depth / size_of::<f32>()));
-                    kernels.quantise(inverse, q, bytes);
+                    kernels.quantise(rounding, q, bytes);
                 }
             }
         }
@@ -190,7 +191,7 @@ impl Pack<'_> {
     ) {
         let kernels = self.kernels;
         let largest = kernels.magnitude(low).max(kernels.magnitude(high));
-        let (step, inverse) = quantise::step(largest);
+        let (step, Rounding { inverse, .. }) = quantise::step(largest);
         to.step.fill(step);
         rows.scale.fill(inverse);
         rows.shift.iter_mut().zip(mean).for_each(|(shift, mean)| *shift = mean * inverse);
@@ -251,7 +252,9 @@ impl Pack<'_> {
         let (depth, columns) = (self.layout.depth(), to.starts.len());
         to.value_steps.fill(0.0);
         for (i, step) in to.value_steps[..low.len()].iter_mut().enumerate() {
-            (*step, rows.scale[i]) = quantise::step(high[i].max(-low[i]));
+            let rounding;
+            (*step, rounding) = quantise::step(high[i].max(-low[i]));
+            rows.scale[i] = rounding.inverse;
         }
         rows.shift.fill(0.0);
         let values = as_bytes(to.values);

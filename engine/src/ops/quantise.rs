@@ -1,30 +1,30 @@
 //! From f32 activations to int8.
 //!
-//! A step is the largest magnitude divided by 127, of each row or of each picture, so no value is
-//! clipped and nothing has to be calibrated.
+//! A step is the largest magnitude divided by 127, of each row, or the range divided by 253, of each
+//! picture, so no value is clipped and nothing has to be calibrated.
 
 use super::{Context, Operand, Operands, SharedBytes, for_chunks, int8_rows};
 use crate::activations::{Format, Rows, Steps};
 use crate::kernels::Kernels;
+use crate::kernels::code::{Code, Rounding};
 use crate::session::scratch_of;
 use crate::tensor::Shape;
 
 /// Rows per task.
 const ROWS: usize = 64;
 
-/// The largest magnitudes of the tasks, where a picture shares a step.
+/// The ranges of the tasks, where a picture shares a step.
 pub(super) fn scratch(shape: Shape, format: Format) -> usize {
     match format {
-        Format::Int8(Steps::PerImage) => shape.n * shape.positions().div_ceil(ROWS),
+        Format::Int8(Steps::PerImage) => 2 * shape.n * shape.positions().div_ceil(ROWS),
         _ => 0,
     }
 }
 
-/// What one step is worth, and its inverse, for values of at most `magnitude`.
-pub(super) fn step(magnitude: f32) -> (f32, f32) {
-    let step = magnitude / 127.0;
-    // The inverse of a step this small is not finite; all of its values round to zero.
-    if step > 1e-36 { (step, 1.0 / step) } else { (step, 0.0) }
+/// What one step is worth, and how values are rounded to steps, for those of at most `magnitude`.
+pub(super) fn step(magnitude: f32) -> (f32, Rounding) {
+    let code = Code::symmetric(magnitude);
+    (code.step, code.rounding())
 }
 
 pub(super) fn quantise(o: Operands<'_>, c: &mut Context<'_>) {
@@ -36,16 +36,12 @@ pub(super) fn quantise(o: Operands<'_>, c: &mut Context<'_>) {
         Steps::PerImage => {
             each_image(&layout, x, steps, o.scratch, c);
             let steps = &*steps;
+            zero_rows(&layout, steps, bytes, k);
             for_rows(&layout, bytes, c, |row, y, space| {
-                k.quantise(inverse(steps[layout.step_of(row)]), x.row(k, row, space), y);
+                k.quantise(layout.code(steps, row).rounding(), x.row(k, row, space), y);
             });
         }
     }
-}
-
-/// The inverse of a step that [`step`] gave.
-pub(super) fn inverse(value: f32) -> f32 {
-    if value > 1e-36 { 1.0 / value } else { 0.0 }
 }
 
 fn each_row(
@@ -56,39 +52,46 @@ fn each_row(
     c: &mut Context<'_>,
 ) {
     let k = c.kernels;
+    zero_rows(layout, steps, bytes, k);
     let shared = super::SharedMut(steps.as_mut_ptr());
     for_rows(layout, bytes, c, |row, y, space| {
         let x = x.row(k, row, space);
-        let (value, inverse) = step(k.magnitude(x));
-        k.quantise(inverse, x, y);
+        let (value, rounding) = step(k.magnitude(x));
+        k.quantise(rounding, x, y);
         // SAFETY: the row's own step.
         unsafe { *shared.pointer(row) = value }
     });
 }
 
-/// The steps of whole pictures.
+/// What the bytes of whole pictures stand for.
 fn each_image(
     layout: &Rows,
     x: Operand<'_>,
     steps: &mut [f32],
-    largest: &mut [f32],
+    ranges: &mut [f32],
     c: &mut Context<'_>,
 ) {
     let (k, scratch, positions) = (c.kernels, c.scratch, layout.shape.positions());
     let tasks = positions.div_ceil(ROWS);
-    for_chunks(c.pool, largest, 1, |worker, task, out| {
+    for_chunks(c.pool, ranges, 2, |worker, task, out| {
         let mut space = scratch_of(scratch, worker);
         let (n, first) = (task / tasks, task % tasks * ROWS);
         let rows = n * positions + first..n * positions + (first + ROWS).min(positions);
-        let largest = rows.map(|row| k.magnitude(x.row(k, row, &mut space)));
-        out[0] = largest.fold(0.0, f32::max);
+        let ranges = rows.map(|row| k.range(x.row(k, row, &mut space)));
+        out.copy_from_slice(&ranges.reduce(union).unwrap_or_default());
     });
-    for (value, largest) in steps.iter_mut().zip(largest.chunks_exact(tasks)) {
-        *value = step(largest.iter().fold(0.0, |m, v| m.max(*v))).0;
+    for (n, ranges) in ranges.as_chunks::<2>().0.chunks_exact(tasks).enumerate() {
+        let [low, high] = ranges.iter().copied().reduce(union).unwrap_or_default();
+        layout.set_image_code(steps, n, Code::spanning(low, high));
     }
 }
 
-/// Calls `f(row, bytes, scratch)` for every row, on all threads, and fills the row of zeros.
+/// The range that holds two ranges.
+fn union(a: [f32; 2], b: [f32; 2]) -> [f32; 2] {
+    [a[0].min(b[0]), a[1].max(b[1])]
+}
+
+/// Calls `f(row, bytes, scratch)` for every row, on all threads.
 pub(super) fn for_rows(
     layout: &Rows,
     bytes: &mut [u8],
@@ -96,7 +99,6 @@ pub(super) fn for_rows(
     f: impl Fn(usize, &mut [u8], &mut [f32]) + Sync,
 ) {
     let (stride, count) = (layout.stride(), layout.shape.rows());
-    zero_row(layout, bytes, c.kernels);
     let shared = SharedBytes(bytes.as_mut_ptr());
     let scratch = c.scratch;
     c.pool.run(count.div_ceil(ROWS), &|worker, task| {
@@ -108,7 +110,14 @@ pub(super) fn for_rows(
     });
 }
 
-/// Fills the row that a convolution's padding reads.
-pub(super) fn zero_row(layout: &Rows, bytes: &mut [u8], k: &Kernels) {
-    bytes[layout.shape.rows() * layout.stride()..].fill(k.int.offset);
+/// Fills the rows that a convolution's padding reads.
+pub(super) fn zero_rows(layout: &Rows, steps: &[f32], bytes: &mut [u8], k: &Kernels) {
+    let rows = bytes[layout.shape.rows() * layout.stride()..].chunks_exact_mut(layout.stride());
+    for (n, row) in rows.enumerate() {
+        let zero = match layout.steps {
+            Steps::PerRow => 0,
+            Steps::PerImage => layout.image_code(steps, n).zero,
+        };
+        row.fill(k.int.offset.wrapping_add_signed(zero as i8));
+    }
 }

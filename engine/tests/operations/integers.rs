@@ -40,6 +40,22 @@ fn rounded(x: &Tensor, piece: usize) -> Tensor {
     Tensor { shape: x.shape, data }
 }
 
+/// `x` rounded to 253 steps of the range of each picture and zero, of which zero is one.
+pub(crate) fn rounded_pictures(x: &Tensor) -> Tensor {
+    let mut data = x.data.clone();
+    for picture in data.chunks_exact_mut(x.shape.len() / x.shape.n) {
+        let low = picture.iter().fold(0.0_f32, |m, v| m.min(*v));
+        let high = picture.iter().fold(0.0_f32, |m, v| m.max(*v));
+        let step = (high - low) / 253.0;
+        let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
+        let zero = -(0.5 * (low + high) * inverse).round_ties_even();
+        for v in picture {
+            *v = (v.mul_add(inverse, zero).round_ties_even() - zero) * step;
+        }
+    }
+    Tensor { shape: x.shape, data }
+}
+
 struct Case {
     x: Shape,
     out: usize,
@@ -68,12 +84,19 @@ fn cases() -> Vec<Case> {
 fn integer_products_equal_the_naive_sum_of_rounded_values() {
     for encoding in [Encoding::Int8, Encoding::Int4] {
         for (i, case) in cases().iter().enumerate() {
-            let x = Tensor::random(case.x, i as u64);
+            let mut x = Tensor::random(case.x, i as u64);
+            // More on one side of zero than on the other, in each picture otherwise.
+            let middles = [0.8, -0.3, 1.5];
+            let pictures = x.data.chunks_exact_mut(case.x.len() / case.x.n);
+            for (picture, middle) in pictures.zip(middles) {
+                picture.iter_mut().for_each(|v| *v += middle);
+            }
             let shape = [case.out, case.x.c, case.kernel, case.kernel];
             let (packed, weights, bias) = filter(shape, encoding, 100 + i as u64);
             let got = run_everywhere(&[&x], |g, v| g.conv(v[0], &packed, case.spec));
-            let piece = if case.kernel == 1 { case.x.c } else { case.x.len() / case.x.n };
-            let want = naive::conv(&rounded(&x, piece), &weights, &bias, shape, case.spec);
+            let rounded =
+                if case.kernel == 1 { rounded(&x, case.x.c) } else { rounded_pictures(&x) };
+            let want = naive::conv(&rounded, &weights, &bias, shape, case.spec);
             assert_close(&format!("{encoding:?}, case {i}"), &got, &want, 1e-5);
         }
     }
@@ -145,7 +168,7 @@ fn what_follows_an_integer_product_happens_in_it() {
         let h = g.pointwise(h, Pointwise::Relu);
         g.add(h, v[2])
     });
-    let rounded = rounded(&x, 6 * 5 * 32);
+    let rounded = rounded_pictures(&x);
     let sums = naive::conv(&rounded, &weights, &bias, [40, 32, 3, 3], ConvSpec::same(3));
     let want: Vec<f64> = sums
         .iter()

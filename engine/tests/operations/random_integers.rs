@@ -58,15 +58,22 @@ impl Random {
 }
 
 impl Case {
-    /// Activations with the largest magnitude in every piece that has a step of its own, so that the
-    /// step is 1.
+    /// Activations with the extremes that make the step 1: in every row the largest magnitude, in
+    /// every picture two values 253 apart with zero anywhere between.
     fn activations(&self, random: &mut Random) -> Tensor {
-        let piece = if self.kernel == 1 { self.x.c } else { self.x.len() / self.x.n };
-        let mut data: Vec<f32> =
-            (0..self.x.len()).map(|_| random.value(-127, 127, self.extreme)).collect();
-        for piece in data.chunks_exact_mut(piece) {
+        let mut data = vec![0.0; self.x.len()];
+        let rows = self.kernel == 1;
+        for piece in data.chunks_exact_mut(if rows { self.x.c } else { self.x.len() / self.x.n }) {
+            let low = -(random.below(254) as i32);
+            let (low, high) = if rows { (-127, 127) } else { (low, low + 253) };
+            piece.fill_with(|| random.value(low, high, self.extreme));
             let at = random.below(piece.len() as u64) as usize;
-            piece[at] = if random.below(2) == 0 { -127.0 } else { 127.0 };
+            piece[at] = if random.below(2) == 0 { low as f32 } else { high as f32 };
+            match piece.len() {
+                _ if rows => {}
+                1 => piece[at] = 253.0,
+                len => piece[(at + 1) % len] = (low + high) as f32 - piece[at],
+            }
         }
         Tensor { shape: self.x, data }
     }

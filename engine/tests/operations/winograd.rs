@@ -18,12 +18,13 @@ struct Case {
 }
 
 impl Case {
-    /// Within 15, but for one value in each picture that makes the step 1.
+    /// Within 15, but for two values in each picture that make the step 1 and its zero point -14.
     fn activations(&self) -> Tensor {
         let mut data: Vec<f32> =
             random(self.x.len(), 1).into_iter().map(|v| (15.4 * v).round()).collect();
         for picture in data.chunks_exact_mut(self.x.len() / self.x.n) {
-            picture[picture.len() / 3] = 127.0;
+            picture[picture.len() / 3] = 140.0;
+            picture[picture.len() * 2 / 3] = -113.0;
         }
         Tensor { shape: self.x, data }
     }
