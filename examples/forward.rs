@@ -20,6 +20,7 @@ struct Question {
     graph: Graph,
     answer: Value,
     setup: Vec<(Value, Vec<f32>)>,
+    schedule: Vec<(Value, Vec<f32>)>,
     run: Vec<(Value, Vec<f32>)>,
 }
 
@@ -84,8 +85,8 @@ fn unet(
     let answer = network.forward(&mut graph, &inputs);
     let setup = inputs.context.map(|value| (value, context)).into_iter().collect();
     let time = config.sinusoid().embed(timestep);
-    let run = vec![(inputs.latent, latent), (inputs.timestep, time)];
-    Ok(Question { graph, answer, setup, run })
+    let schedule = vec![(inputs.timestep, time)];
+    Ok(Question { graph, answer, setup, schedule, run: vec![(inputs.latent, latent)] })
 }
 
 fn decoder(files: &ModelFiles, latent: &[f32]) -> Result<Question, Box<dyn Error>> {
@@ -97,7 +98,8 @@ fn decoder(files: &ModelFiles, latent: &[f32]) -> Result<Question, Box<dyn Error
     let mut graph = Graph::named("decoder");
     let input = graph.input(Shape::image(1, side, side, channels), Rate::Run);
     let answer = network.decode(&mut graph, input);
-    Ok(Question { graph, answer, setup: Vec::new(), run: vec![(input, latent)] })
+    let run = vec![(input, latent)];
+    Ok(Question { graph, answer, setup: Vec::new(), schedule: Vec::new(), run })
 }
 
 fn ask(mut question: Question) -> Result<Vec<f32>, Box<dyn Error>> {
@@ -105,6 +107,8 @@ fn ask(mut question: Question) -> Result<Vec<f32>, Box<dyn Error>> {
     let mut engine = Engine::new(None)?;
     let mut session = Session::new(&engine, Plan::new(&question.graph)?);
     session.setup(&mut engine, &borrow(&question.setup));
+    session.reserve_table(1);
+    session.tabulate(&mut engine, 0, &borrow(&question.schedule));
     session.run(&mut engine, &borrow(&question.run));
     Ok(session.output(question.answer).to_vec())
 }

@@ -129,37 +129,33 @@ impl<'a> Fuser<'a> {
             _ => return None,
         };
         let source = resolve(self.graph, node.inputs[from]);
-        if self.uses[source.index()] != 1 {
+        let mut fused = self.steps[source.index()].clone()?;
+        let inputs: Vec<_> = node.inputs.iter().map(|&i| self.operand(i)).collect();
+        // What is known at a slower rate is not computed again at a faster one.
+        if self.uses[source.index()] != 1 || fused.rate < self.rate(&inputs) {
             return None;
         }
-        let mut fused = self.steps[source.index()].clone()?;
         if !change(&mut fused.op, node) {
             return None;
         }
         self.steps[source.index()] = None;
         fused.inputs.extend(extra.map(|e| self.operand(e)));
-        fused.rate = self.rate(&fused.inputs);
         fused.value = value;
         fused.shape = fused.shape.with_channels(node.shape.c);
         // A product keeps its own view of positions per batch element: the vector is spread by it.
         Some(fused)
     }
 
-    /// Which summand can take the other one along: a matrix product that no one else reads, the
-    /// later one if both can.
+    /// Which summand can take the other one along: a matrix product that no one else reads; if both
+    /// are, the one of the faster rate, else the later one.
     fn later_product(&self, node: &Node) -> Option<usize> {
         let sources = [0, 1].map(|i| resolve(self.graph, node.inputs[i]));
-        let can = |i: usize| {
-            let step = self.steps[sources[i].index()].as_ref();
-            let product = step.is_some_and(|s| matches!(s.op, Op::Conv { .. }));
-            product && self.uses[sources[i].index()] == 1
+        let order = |i: usize| {
+            let step = self.steps[sources[i].index()].as_ref()?;
+            let product = matches!(step.op, Op::Conv { .. });
+            (product && self.uses[sources[i].index()] == 1).then_some((step.rate, sources[i]))
         };
-        match (can(0), can(1)) {
-            (true, true) => Some(usize::from(sources[1] > sources[0])),
-            (true, false) => Some(0),
-            (false, true) => Some(1),
-            (false, false) => None,
-        }
+        [0, 1].into_iter().filter(|i| order(*i).is_some()).max_by_key(|i| order(*i))
     }
 
     fn finish(self) -> Vec<Fused> {

@@ -22,15 +22,22 @@ impl Value {
     }
 }
 
-/// How often an input changes. What depends on [`Rate::Setup`] inputs alone is computed once by the
-/// session's `setup` and kept; the rest is computed by every `run`. (A prompt's keys and values
-/// against a denoising step.)
+/// How often an input changes, from the slowest on. What depends on inputs of slower rates alone is
+/// not computed again with those of a faster one. (A prompt's keys and values against the embedded
+/// timesteps of a schedule, against a denoising step.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rate {
-    /// Given once, to `setup`.
+    /// Given once, to the session's `setup`.
     Setup,
+    /// Given for all steps of a schedule at once, to the session's `tabulate`. What depends on
+    /// these inputs and on those of setup is kept in a table, of which every run reads one entry.
+    Schedule,
     /// Given to every `run`.
     Run,
+}
+
+impl Rate {
+    pub(crate) const ALL: [Self; 3] = [Self::Setup, Self::Schedule, Self::Run];
 }
 
 /// Pointwise functions.
@@ -253,7 +260,7 @@ impl Graph {
         self.nodes[value.index()].shape
     }
 
-    /// Declares an input. Its data is given to the session's `setup` or `run`, by `rate`.
+    /// Declares an input. Its data is given to the session's `setup`, `tabulate` or `run`, by `rate`.
     pub fn input(&mut self, shape: Shape, rate: Rate) -> Value {
         self.push(Op::Input { rate }, &[], shape)
     }

@@ -1,4 +1,5 @@
-//! The plan: the steps of a graph in order, and the place of every intermediate in one arena.
+//! The plan: the steps of a graph in order, and the place of every intermediate: in one arena, or in
+//! an entry of the table that holds what a schedule computes.
 
 use std::collections::HashMap;
 
@@ -13,9 +14,24 @@ use crate::recompute;
 use crate::storage::{self, LargeMaps};
 use crate::tensor::Shape;
 
-/// Where a value lies: an offset in f32 into the arena, its shape, and how it is stored.
+/// Which memory a value lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Home {
+    Arena,
+    /// Of [`Rate::Schedule`]: every entry of the table has a place for it.
+    Table,
+}
+
+impl Home {
+    fn of(rate: Rate) -> Self {
+        if rate == Rate::Schedule { Self::Table } else { Self::Arena }
+    }
+}
+
+/// Where a value lies: an offset in f32 into its home, its shape, and how it is stored.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Slot {
+    pub home: Home,
     pub offset: usize,
     pub shape: Shape,
     pub format: Format,
@@ -54,14 +70,14 @@ pub struct PlanOptions {
 /// A fused and placed graph. See [`Plan::new`].
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Computed once per setup.
-    pub(crate) setup: Vec<Step>,
-    /// Computed by every run.
-    pub(crate) run: Vec<Step>,
+    /// The steps of each rate.
+    steps: [Vec<Step>; Rate::ALL.len()],
     pub(crate) inputs: HashMap<Value, (Rate, Slot)>,
     pub(crate) outputs: HashMap<Value, Slot>,
     /// Length of the arena in f32.
     pub(crate) arena: usize,
+    /// Length of an entry of the table in f32.
+    pub(crate) entry: usize,
     /// Room that each thread needs for itself, in f32.
     pub(crate) thread: usize,
     weights: usize,
@@ -70,8 +86,8 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Fuses `graph`, orders it (what depends on [`Rate::Setup`] inputs alone comes first) and
-    /// places every intermediate.
+    /// Fuses `graph`, orders it by rate (what depends on [`Rate::Setup`] inputs alone comes first)
+    /// and places every intermediate.
     ///
     /// # Errors
     /// When the graph was built from parts that do not fit together.
@@ -95,7 +111,7 @@ impl Plan {
         let weights = steps.iter().map(|s| ops::weight_bytes(&s.op)).sum();
         let all = steps.iter().map(|s| ops::streamable(&s.op)).sum();
         if options.recompute {
-            let arena = |steps: &[Fused]| arena::place(&Layout::of(graph, steps).spans).1;
+            let arena = |steps: &[Fused]| Layout::of(graph, steps).arena();
             steps = recompute::choose(steps, &outputs, arena);
         }
         let most = steps.iter().map(streamable).max().unwrap_or(0);
@@ -104,9 +120,14 @@ impl Plan {
     }
 
     /// Bytes of intermediates and scratch memory with `threads` threads: all that a session
-    /// allocates.
+    /// allocates beside its table.
     pub fn activation_bytes(&self, threads: usize) -> usize {
         (self.arena + self.thread * threads) * size_of::<f32>()
+    }
+
+    /// Bytes of a table of `entries` entries.
+    pub fn table_bytes(&self, entries: usize) -> usize {
+        self.entry * entries * size_of::<f32>()
     }
 
     /// Bytes of the weights that the plan reads.
@@ -119,10 +140,15 @@ impl Plan {
         self.name
     }
 
-    /// All steps in the order they are computed: setup, then run.
+    /// The steps of `rate`, in the order they are computed.
+    pub(crate) fn of_rate(&self, rate: Rate) -> &[Step] {
+        &self.steps[rate as usize]
+    }
+
+    /// All steps in the order they are computed: setup, then schedule, then run.
     pub fn steps(&self) -> Vec<StepInfo> {
-        let setup = self.setup.iter().map(|step| StepInfo::new(step, Rate::Setup));
-        setup.chain(self.run.iter().map(|step| StepInfo::new(step, Rate::Run))).collect()
+        let of_rate = |rate| self.of_rate(rate).iter().map(move |step| StepInfo::new(step, rate));
+        Rate::ALL.into_iter().flat_map(of_rate).collect()
     }
 
     /// Bytes of the integer weights of all steps, and of the step that has most: what a session that
@@ -133,7 +159,7 @@ impl Plan {
 
     /// Multiply-accumulate operations of matrix products, convolutions and attention in one run.
     pub fn macs(&self) -> u64 {
-        self.run.iter().map(ops::macs).sum()
+        self.of_rate(Rate::Run).iter().map(ops::macs).sum()
     }
 }
 
@@ -153,17 +179,16 @@ fn streamable(step: &Fused) -> usize {
 }
 
 /// The last step that reads each value; beyond all steps for those that the caller reads, or that
-/// setup leaves to runs.
+/// one rate leaves to a faster one, which reads them again and again.
 fn last_uses(graph: &Graph, steps: &[Fused]) -> HashMap<Value, usize> {
     let mut last = HashMap::new();
+    let rates: HashMap<Value, Rate> = steps.iter().map(|s| (s.value, s.rate)).collect();
     for (at, step) in steps.iter().enumerate() {
         last.insert(step.value, at);
         for input in step.reads() {
-            last.insert(input.value, at);
+            let left = rates[&input.value] < step.rate;
+            last.insert(input.value, if left { steps.len() } else { at });
         }
-    }
-    for step in steps.iter().filter(|s| s.rate == Rate::Setup) {
-        last.insert(step.value, steps.len());
     }
     for &output in &graph.outputs {
         last.insert(fuse::resolve(graph, output), steps.len());
@@ -173,49 +198,59 @@ fn last_uses(graph: &Graph, steps: &[Fused]) -> HashMap<Value, usize> {
 
 /// Life spans on the way to offsets.
 struct Layout {
-    spans: Vec<Span>,
+    /// Of the arena, then of a table's entry.
+    spans: [Vec<Span>; 2],
     /// Where every computed value lies.
     places: HashMap<Value, Place>,
-    /// Index into `spans` of every step's scratch memory.
+    /// Index into the arena's spans of every step's scratch memory.
     scratch: Vec<usize>,
 }
 
 /// An offset in a span.
 #[derive(Clone, Copy)]
 struct Place {
+    home: Home,
     span: usize,
     offset: usize,
 }
 
 impl Layout {
     fn of(graph: &Graph, steps: &[Fused]) -> Self {
-        let mut layout = Self { spans: Vec::new(), places: HashMap::new(), scratch: Vec::new() };
-        let first_run = steps.partition_point(|s| s.rate == Rate::Setup);
+        let mut layout =
+            Self { spans: Default::default(), places: HashMap::new(), scratch: Vec::new() };
         let last = last_uses(graph, steps);
         for (at, step) in steps.iter().enumerate() {
             // Inputs are written before the first step of their rate.
             let first = match step.op {
-                Op::Input { rate: Rate::Setup } => 0,
-                Op::Input { rate: Rate::Run } => first_run,
+                Op::Input { rate } => steps.partition_point(|s| s.rate < rate),
                 _ => at,
             };
             let place = layout.in_place(step, at, &last).unwrap_or_else(|| {
-                layout.spans.push(Span { len: step.format.len(step.shape), first, last: at });
-                Place { span: layout.spans.len() - 1, offset: 0 }
+                let span = Span { len: step.format.len(step.shape), first, last: at };
+                layout.push(Home::of(step.rate), span)
             });
             layout.places.insert(step.value, place);
-            layout.scratch.push(layout.spans.len());
-            layout.spans.push(Span { len: ops::scratch(step), first: at, last: at });
-            for input in step.reads() {
-                // What setup hands to run must survive every run.
-                let read_by_run = at >= first_run && layout.born(input) < first_run;
-                layout.keep(input.value, if read_by_run { steps.len() } else { at });
-            }
+            let scratch = Span { len: ops::scratch(step), first: at, last: at };
+            let scratch = layout.push(Home::Arena, scratch);
+            layout.scratch.push(scratch.span);
         }
-        for &output in &graph.outputs {
-            layout.keep(fuse::resolve(graph, output), steps.len());
+        for (value, until) in last {
+            let Place { home, span, .. } = layout.places[&value];
+            let span = &mut layout.spans[home as usize][span];
+            span.last = span.last.max(until);
         }
         layout
+    }
+
+    /// Length of the arena in f32.
+    fn arena(&self) -> usize {
+        arena::place(&self.spans[Home::Arena as usize]).1
+    }
+
+    fn push(&mut self, home: Home, span: Span) -> Place {
+        let spans = &mut self.spans[home as usize];
+        spans.push(span);
+        Place { home, span: spans.len() - 1, offset: 0 }
     }
 
     /// The place of an input that the step's output can take, since no one reads it later.
@@ -251,32 +286,26 @@ impl Layout {
         let rows = Rows { shape: x.shape, steps };
         let alike =
             step.format.len(step.shape) * size_of::<f32>() == x.shape.rows() * rows.stride();
-        let Place { span, offset } = place(x)?;
-        (alike && dies(x)).then(|| Place { span, offset: offset + rows.step_count() })
-    }
-
-    fn born(&self, operand: &Operand) -> usize {
-        self.spans[self.places[&operand.value].span].first
-    }
-
-    fn keep(&mut self, value: Value, until: usize) {
-        let span = &mut self.spans[self.places[&value].span];
-        span.last = span.last.max(until);
+        let place = place(x)?;
+        (alike && dies(x)).then(|| Place { offset: place.offset + rows.step_count(), ..place })
     }
 
     fn into_plan(self, graph: &Graph, steps: Vec<Fused>) -> Plan {
-        let (offsets, arena) = arena::place(&self.spans);
+        let [(arena_offsets, arena), (table_offsets, entry)] =
+            self.spans.each_ref().map(|spans| arena::place(spans));
         let slot = |o: &Operand| {
-            let offset = self.places.get(&o.value).map_or(0, |p| offsets[p.span] + p.offset);
-            Slot { offset, shape: o.shape, format: o.format }
+            let place = Place { home: Home::Arena, span: 0, offset: 0 };
+            let Place { home, span, offset } = self.places.get(&o.value).copied().unwrap_or(place);
+            let offsets = if home == Home::Arena { &arena_offsets } else { &table_offsets };
+            Slot { home, offset: offsets[span] + offset, shape: o.shape, format: o.format }
         };
         let own = |value: Value, shape, format| slot(&Operand { value, shape, format });
         let mut plan = Plan {
-            setup: Vec::new(),
-            run: Vec::new(),
+            steps: Default::default(),
             inputs: HashMap::new(),
             outputs: HashMap::new(),
             arena,
+            entry,
             thread: steps.iter().map(ops::thread_scratch).max().unwrap_or(0),
             name: graph.name,
             weights: 0,
@@ -289,9 +318,9 @@ impl Layout {
                 continue;
             }
             let scratch = self.scratch[at];
-            let scratch = (offsets[scratch], self.spans[scratch].len);
-            let list = if step.rate == Rate::Setup { &mut plan.setup } else { &mut plan.run };
-            list.push(Step { scratch, ..placed(step, &slot) });
+            let length = self.spans[Home::Arena as usize][scratch].len;
+            let scratch = (arena_offsets[scratch], length);
+            plan.steps[step.rate as usize].push(Step { scratch, ..placed(step, &slot) });
         }
         for &output in &graph.outputs {
             let slot = own(fuse::resolve(graph, output), graph.shape(output), Format::F32);

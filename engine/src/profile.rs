@@ -24,7 +24,7 @@ pub struct StepInfo {
     /// The shape of its first input and of its output, `[n, h, w, c] -> [n, h, w, c]`; of
     /// attention also that of the keys.
     pub shapes: String,
-    /// Whether it is computed once per setup or by every run.
+    /// Whether it is computed once per setup, once per entry of a schedule's table or by every run.
     pub rate: Rate,
     /// Multiply-accumulate operations of one call.
     pub macs: u64,
@@ -43,7 +43,7 @@ pub struct StepProfile {
     pub time: Duration,
 }
 
-/// The steps of one session, in the order they are computed: setup, then run.
+/// The steps of one session, in the order they are computed: setup, then schedule, then run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionProfile {
     /// The name of the session's graph.
@@ -85,8 +85,8 @@ type Entry = (u64, Duration);
 pub(crate) struct Log {
     name: &'static str,
     infos: Vec<StepInfo>,
-    /// Steps of the setup; those of the run follow.
-    setup: usize,
+    /// The first step of each rate.
+    first: [usize; Rate::ALL.len()],
     entries: Mutex<Vec<Entry>>,
 }
 
@@ -94,13 +94,13 @@ impl Log {
     fn new(plan: &Plan) -> Self {
         let infos = plan.steps();
         let entries = Mutex::new(vec![Entry::default(); infos.len()]);
-        Self { name: plan.name(), infos, setup: plan.setup.len(), entries }
+        let first = Rate::ALL.map(|rate| infos.partition_point(|step| step.rate < rate));
+        Self { name: plan.name(), infos, first, entries }
     }
 
     /// A stopwatch for one replay of the steps of `rate`.
     pub fn watch(&self, rate: Rate) -> Watch<'_> {
-        let first = if rate == Rate::Setup { 0 } else { self.setup };
-        Watch { log: self, next: first, last: Instant::now() }
+        Watch { log: self, next: self.first[rate as usize], last: Instant::now() }
     }
 
     fn restart(&self) {
@@ -126,11 +126,12 @@ pub(crate) struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    pub fn lap(&mut self) {
+    /// The step at hand was computed `times` times.
+    pub fn lap(&mut self, times: usize) {
         let now = Instant::now();
         let mut entries = self.log.entries.lock().unwrap_or_else(PoisonError::into_inner);
         let (calls, time) = &mut entries[self.next];
-        *calls += 1;
+        *calls += times as u64;
         *time += now - self.last;
         (self.next, self.last) = (self.next + 1, now);
     }

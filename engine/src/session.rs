@@ -1,6 +1,7 @@
 //! Running a plan.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::aligned::Aligned;
@@ -9,7 +10,7 @@ use crate::isa::{Isa, IsaError};
 use crate::kernels::Kernels;
 use crate::mapped::MappedBytes;
 use crate::ops::{self, Context};
-use crate::plan::{Plan, Slot, Step};
+use crate::plan::{Home, Plan, Slot, Step};
 use crate::pool::Pool;
 use crate::profile::{Ledger, Log, SessionProfile};
 
@@ -76,10 +77,16 @@ impl Engine {
     }
 }
 
-/// A plan and the memory it runs in. Nothing is allocated after [`Session::new`].
+/// A plan and the memory it runs in. Nothing is allocated after [`Session::new`] and
+/// [`Session::reserve_table`].
 pub struct Session {
     plan: Plan,
     arena: Aligned<f32>,
+    /// What [`Rate::Schedule`] computes, entry by entry.
+    table: Aligned<f32>,
+    entries: usize,
+    /// The entry that was read last.
+    entry: usize,
     scratch: Vec<Mutex<Aligned<f32>>>,
     log: Option<Arc<Log>>,
     /// Whether weights that lie in a file are given back after each step.
@@ -92,7 +99,16 @@ impl Session {
         let scratch =
             (0..engine.threads()).map(|_| Mutex::new(Aligned::zeros(plan.thread))).collect();
         let log = engine.ledger.as_ref().map(|ledger| ledger.open(&plan));
-        Self { arena: Aligned::zeros(plan.arena), scratch, plan, log, streams: false }
+        Self {
+            arena: Aligned::zeros(plan.arena),
+            table: Aligned::zeros(0),
+            entries: 0,
+            entry: 0,
+            scratch,
+            plan,
+            log,
+            streams: false,
+        }
     }
 
     /// Makes every step give the memory of its weights back that lie in a mapped file, while the
@@ -107,23 +123,59 @@ impl Session {
         &self.plan
     }
 
-    /// Takes the inputs of [`Rate::Setup`] and computes all that depends on them alone.
+    /// Takes the inputs of [`Rate::Setup`] and computes all that depends on them alone. Entries of
+    /// the table stay as they are, even where they were computed from other inputs of this rate.
     ///
     /// # Panics
     /// When `inputs` are not exactly those that the graph declared, in their sizes: a mistake of
     /// the calling code.
     pub fn setup(&mut self, engine: &mut Engine, inputs: &[(Value, &[f32])]) {
-        self.feed(Rate::Setup, inputs);
-        self.replay(engine, Rate::Setup);
+        self.replay(engine, Rate::Setup, self.entry..self.entry + 1, inputs);
     }
 
-    /// Takes the inputs of [`Rate::Run`] and computes the rest.
+    /// Makes room for a table of `entries` entries. A table of as many stays as it is.
+    pub fn reserve_table(&mut self, entries: usize) {
+        if self.entries != entries {
+            self.table = Aligned::zeros(0);
+            self.table = Aligned::zeros(entries * self.plan.entry);
+            self.entries = entries;
+        }
+    }
+
+    /// Takes the inputs of [`Rate::Schedule`], each for several entries one behind the other, and
+    /// computes the entries of the table from `first` on, with what the last setup left. The
+    /// weights of each step are read once for all entries.
+    ///
+    /// # Panics
+    /// As [`Session::setup`], and when the table has no room for the entries.
+    pub fn tabulate(&mut self, engine: &mut Engine, first: usize, inputs: &[(Value, &[f32])]) {
+        let count = inputs.first().map_or(0, |(value, data)| {
+            let (_, slot) = self.plan.inputs[value];
+            data.len() / slot.shape.len()
+        });
+        let (entries, end) = (self.entries, first + count);
+        assert!(end <= entries, "entry {end} of a table of {entries}");
+        self.replay(engine, Rate::Schedule, first..end, inputs);
+    }
+
+    /// Takes the inputs of [`Rate::Run`] and computes the rest, for a graph without a schedule.
     ///
     /// # Panics
     /// As [`Session::setup`].
     pub fn run(&mut self, engine: &mut Engine, inputs: &[(Value, &[f32])]) {
-        self.feed(Rate::Run, inputs);
-        self.replay(engine, Rate::Run);
+        self.run_entry(engine, 0, inputs);
+    }
+
+    /// As [`Session::run`], with what entry `entry` of the table holds.
+    ///
+    /// # Panics
+    /// As [`Session::setup`], and when there is no such entry.
+    pub fn run_entry(&mut self, engine: &mut Engine, entry: usize, inputs: &[(Value, &[f32])]) {
+        let entries = self.entries;
+        let there = entry < entries || self.plan.entry == 0;
+        assert!(there, "entry {entry} of a table of {entries}");
+        self.entry = entry;
+        self.replay(engine, Rate::Run, entry..entry + 1, inputs);
     }
 
     /// What the last run left in `value`, which the graph declared as an output.
@@ -131,24 +183,43 @@ impl Session {
     /// # Panics
     /// When it did not.
     pub fn output(&self, value: Value) -> &[f32] {
-        let slot = self.plan.outputs[&value];
-        &self.arena[slot.offset..slot.offset + slot.shape.len()]
+        let Slot { home, offset, shape, .. } = self.plan.outputs[&value];
+        let home = match home {
+            Home::Arena => &self.arena[..],
+            Home::Table => &self.table[self.entry * self.plan.entry..],
+        };
+        &home[offset..offset + shape.len()]
     }
 
-    fn feed(&mut self, rate: Rate, inputs: &[(Value, &[f32])]) {
+    /// Writes the inputs of `rate`, each for all `entries` one behind the other, to their places.
+    fn feed(&mut self, rate: Rate, entries: Range<usize>, inputs: &[(Value, &[f32])]) {
         let declared = self.plan.inputs.values().filter(|(r, _)| *r == rate).count();
         assert_eq!(declared, inputs.len(), "the graph declares {declared} inputs of {rate:?}");
         for (value, data) in inputs {
-            let (declared, Slot { offset, shape, .. }) = self.plan.inputs[value];
+            let (declared, Slot { home, offset, shape, .. }) = self.plan.inputs[value];
             assert_eq!(declared, rate, "an input was given to the wrong call");
-            assert_eq!(shape.len(), data.len(), "an input of shape {shape}");
-            self.arena[offset..offset + data.len()].copy_from_slice(data);
+            assert_eq!(entries.len() * shape.len(), data.len(), "an input of shape {shape}");
+            for (entry, data) in entries.clone().zip(data.chunks(shape.len())) {
+                let home = match home {
+                    Home::Arena => &mut self.arena[..],
+                    Home::Table => &mut self.table[entry * self.plan.entry..],
+                };
+                home[offset..offset + data.len()].copy_from_slice(data);
+            }
         }
     }
 
-    fn replay(&mut self, engine: &mut Engine, rate: Rate) {
-        let steps = if rate == Rate::Setup { &self.plan.setup } else { &self.plan.run };
-        let arena = self.arena.as_mut_ptr();
+    /// Computes the steps of `rate`, each for all `entries` of the table.
+    fn replay(
+        &mut self,
+        engine: &mut Engine,
+        rate: Rate,
+        entries: Range<usize>,
+        inputs: &[(Value, &[f32])],
+    ) {
+        self.feed(rate, entries.clone(), inputs);
+        let steps = self.plan.of_rate(rate);
+        let (arena, table) = (self.arena.as_mut_ptr(), self.table.as_mut_ptr());
         let mut context =
             Context { kernels: engine.kernels, pool: &mut engine.pool, scratch: &self.scratch };
         let mut watch = self.log.as_ref().map(|log| log.watch(rate));
@@ -157,33 +228,54 @@ impl Session {
                 let ahead = steps.iter().skip(at + 1).find(|next| ops::has_mapped(next));
                 ahead.into_iter().for_each(|next| ops::each_mapped(next, MappedBytes::will_need));
             }
-            // SAFETY: the plan placed all slots of the step inside the arena and apart from one
-            // another, but for a summand whose place the output takes.
-            let operands = unsafe { operands(arena, step) };
-            ops::execute(&step.op, operands, &mut context);
+            for entry in entries.clone() {
+                let homes = Homes { arena, entry: table.wrapping_add(entry * self.plan.entry) };
+                // SAFETY: the plan placed all slots of the step inside the arena and the entry,
+                // which is one of the table's if the step has slots there, and apart from one
+                // another, but for a summand whose place the output takes.
+                let operands = unsafe { operands(homes, step) };
+                ops::execute(&step.op, operands, &mut context);
+            }
             if self.streams {
                 ops::each_mapped(step, MappedBytes::release);
             }
             if let Some(watch) = &mut watch {
-                watch.lap();
+                watch.lap(entries.len());
             }
         }
+    }
+}
+
+/// The memory that a step works in: the arena and one entry of the table.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Homes {
+    arena: *mut f32,
+    entry: *mut f32,
+}
+
+impl Homes {
+    fn place(self, slot: &Slot) -> *mut f32 {
+        let home = match slot.home {
+            Home::Arena => self.arena,
+            Home::Table => self.entry,
+        };
+        home.wrapping_add(slot.offset)
     }
 }
 
 /// The slices of one step.
 ///
 /// # Safety
-/// All slots lie within the arena; output and scratch memory overlap nothing else of the step, but
+/// All slots lie within their homes; output and scratch memory overlap nothing else of the step, but
 /// that an input may lie where the output does.
-unsafe fn operands<'a>(arena: *mut f32, step: &'a Step) -> ops::Operands<'a> {
+unsafe fn operands<'a>(homes: Homes, step: &'a Step) -> ops::Operands<'a> {
     // SAFETY: the caller's contract.
-    let inputs = unsafe { inputs(arena, step, step.out) };
+    let inputs = unsafe { inputs(homes, step, step.out) };
     // SAFETY: the caller's contract.
     let (out, scratch) = unsafe {
         (
-            std::slice::from_raw_parts_mut(arena.add(step.out.offset), step.out.len()),
-            std::slice::from_raw_parts_mut(arena.add(step.scratch.0), step.scratch.1),
+            std::slice::from_raw_parts_mut(homes.place(&step.out), step.out.len()),
+            std::slice::from_raw_parts_mut(homes.arena.add(step.scratch.0), step.scratch.1),
         )
     };
     ops::Operands {
@@ -199,9 +291,9 @@ unsafe fn operands<'a>(arena: *mut f32, step: &'a Step) -> ops::Operands<'a> {
 /// The inputs of a step, or of a maker of a step that writes to `out`.
 ///
 /// # Safety
-/// All slots lie within the arena, which nothing else uses as long as the inputs are there.
+/// All slots lie within their homes, which nothing else uses as long as the inputs are there.
 pub(crate) unsafe fn inputs<'a>(
-    arena: *mut f32,
+    homes: Homes,
     step: &'a Step,
     out: Slot,
 ) -> [ops::Operand<'a>; ops::MAX_INPUTS] {
@@ -211,11 +303,10 @@ pub(crate) unsafe fn inputs<'a>(
         (operand.shape, operand.format) = (slot.shape, slot.format);
         if let Some((_, maker)) = step.makers.iter().find(|(input, _)| *input == i) {
             // SAFETY: the caller's contract.
-            operand.maker = Some(unsafe { ops::Maker::new(maker, arena, out) });
+            operand.maker = Some(unsafe { ops::Maker::new(maker, homes, out) });
             continue;
         }
-        // SAFETY: the caller's contract.
-        operand.start = ops::SharedMut(unsafe { arena.add(slot.offset) });
+        operand.start = ops::SharedMut(homes.place(slot));
         let len = own_part(slot, &out);
         // SAFETY: the caller's contract; what the output takes is not part of the slice.
         operand.data = unsafe { std::slice::from_raw_parts(operand.start.0, len) };
@@ -226,7 +317,7 @@ pub(crate) unsafe fn inputs<'a>(
 /// Length of what lies before the output where that takes an input's place, else of all of the input.
 fn own_part(slot: &Slot, out: &Slot) -> usize {
     match out.offset.checked_sub(slot.offset) {
-        Some(before) if before < slot.len() => before,
+        Some(before) if slot.home == out.home && before < slot.len() => before,
         _ => slot.len(),
     }
 }

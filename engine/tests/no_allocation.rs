@@ -50,9 +50,12 @@ fn norm() -> Arc<Norm> {
 fn running_a_plan_allocates_nothing() {
     let mut g = Graph::new();
     let x = g.input(Shape::image(2, 16, 16, CHANNELS), Rate::Run);
+    let time = g.input(Shape::vector(2, CHANNELS), Rate::Schedule);
+    let emb = g.linear(time, &filter(1));
     let h = g.group_norm(x, &norm(), 16, 1e-5);
     let h = g.silu(h);
     let h = g.conv(h, &filter(3), ConvSpec::same(3));
+    let h = g.add_vector(h, emb);
     let h = g.add(h, x);
     let tokens = g.to_tokens(h);
     let tokens = g.layer_norm(tokens, &norm(), 1e-5);
@@ -65,11 +68,14 @@ fn running_a_plan_allocates_nothing() {
     let mut engine = Engine::new(Some(3)).unwrap();
     let mut session = Session::new(&engine, Plan::new(&g).unwrap());
     let data = vec![0.5; 2 * 16 * 16 * CHANNELS];
+    let times = vec![0.5; 5 * 2 * CHANNELS];
     session.setup(&mut engine, &[]);
-    session.run(&mut engine, &[(x, &data)]);
+    session.reserve_table(5);
+    session.run_entry(&mut engine, 0, &[(x, &data)]);
     let before = ALLOCATIONS.load(Ordering::Relaxed);
-    for _ in 0..10 {
-        session.run(&mut engine, &[(x, &data)]);
+    for _ in 0..2 {
+        session.tabulate(&mut engine, 0, &[(time, &times)]);
+        (0..5).for_each(|entry| session.run_entry(&mut engine, entry, &[(x, &data)]));
     }
     assert_eq!(ALLOCATIONS.load(Ordering::Relaxed) - before, 0);
 }

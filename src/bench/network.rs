@@ -31,6 +31,8 @@ pub(super) struct Subject {
     pub name: String,
     pub graph: Graph,
     pub setup: Vec<(Value, Vec<f32>)>,
+    /// For one entry of the table.
+    pub schedule: Vec<(Value, Vec<f32>)>,
     pub run: Vec<(Value, Vec<f32>)>,
 }
 
@@ -69,7 +71,7 @@ fn text(wanted: Wanted, config: &ClipTextConfig, index: usize) -> Result<Subject
     let number = if index == 0 { String::new() } else { format!(" {}", index + 1) };
     let name = format!("{} text{number}", wanted.arch);
     let run = vec![(input, noise(&graph, input))];
-    Ok(Subject { name, graph, setup: Vec::new(), run })
+    Ok(Subject { name, graph, setup: Vec::new(), schedule: Vec::new(), run })
 }
 
 fn unet(wanted: Wanted, config: &UNetConfig, tokens: usize) -> Result<Subject, BenchError> {
@@ -84,9 +86,10 @@ fn unet(wanted: Wanted, config: &UNetConfig, tokens: usize) -> Result<Subject, B
     let given = [inputs.concat, inputs.context, inputs.vector, inputs.guidance];
     let setup = given.into_iter().flatten().map(|v| (v, noise(&graph, v))).collect();
     let time = config.sinusoid().embed(TIMESTEP).repeat(wanted.batch);
-    let run = vec![(inputs.latent, noise(&graph, inputs.latent)), (inputs.timestep, time)];
+    let schedule = vec![(inputs.timestep, time)];
+    let run = vec![(inputs.latent, noise(&graph, inputs.latent))];
     let name = format!("{} unet {}", wanted.arch, wanted.size);
-    Ok(Subject { name, graph, setup, run })
+    Ok(Subject { name, graph, setup, schedule, run })
 }
 
 fn decoder(wanted: Wanted, config: &AutoencoderConfig) -> Result<Subject, BenchError> {
@@ -100,7 +103,7 @@ fn decoder(wanted: Wanted, config: &AutoencoderConfig) -> Result<Subject, BenchE
     graph.output(output);
     let name = format!("{} decoder {}", wanted.arch, wanted.size);
     let run = vec![(input, noise(&graph, input))];
-    Ok(Subject { name, graph, setup: Vec::new(), run })
+    Ok(Subject { name, graph, setup: Vec::new(), schedule: Vec::new(), run })
 }
 
 /// Standard normal values for an input.

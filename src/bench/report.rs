@@ -47,6 +47,9 @@ pub struct Outcome {
     pub runs: usize,
     /// What is computed once per prompt, and is not part of a run: the context's keys and values.
     pub setup_seconds: f64,
+    /// What is computed once per timestep of a schedule, and is not part of a run either: the
+    /// embedded time.
+    pub schedule_seconds: f64,
     /// Billions of multiply-adds in products, convolutions and attention of one run.
     pub gmac: f64,
     /// Of the fastest run.

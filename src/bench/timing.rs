@@ -19,18 +19,22 @@ pub(super) struct Stopwatch {
 impl Stopwatch {
     /// Plans and runs a subject: once untimed, then again and again.
     pub fn time(&self, subject: Subject, engine: &mut Engine) -> Result<Outcome, BenchError> {
-        let Subject { name, graph, setup, run } = subject;
+        let Subject { name, graph, setup, schedule, run } = subject;
         if self.profile {
             engine.start_profile();
         }
         let plan = Plan::new(&graph)?;
         drop(graph);
         let (gmac, weight_bytes) = (plan.macs() as f64 / 1e9, plan.weight_bytes());
-        let arena_bytes = plan.activation_bytes(engine.threads());
+        let arena_bytes = plan.activation_bytes(engine.threads()) + plan.table_bytes(1);
         let mut session = Session::new(engine, plan);
         let start = Instant::now();
         session.setup(engine, &feeds(&setup));
         let setup_seconds = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        session.reserve_table(1);
+        session.tabulate(engine, 0, &feeds(&schedule));
+        let schedule_seconds = start.elapsed().as_secs_f64();
         let feeds = feeds(&run);
         session.run(engine, &feeds);
         if self.profile {
@@ -44,6 +48,7 @@ impl Stopwatch {
             median_seconds,
             runs: times.len(),
             setup_seconds,
+            schedule_seconds,
             gmac,
             gmac_per_s: gmac / seconds,
             arena_bytes,

@@ -192,6 +192,7 @@ mod tests {
             median_seconds: 5.5,
             runs: 2,
             setup_seconds: 0.025,
+            schedule_seconds: 0.0125,
             gmac: 400.125,
             gmac_per_s: 76.25,
             peak: "int8",

@@ -297,7 +297,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (_, out, notes) = run_in(folder.path(), &["sun", "--seed", "7", "--profile"], None);
         assert_eq!(out, "FOLDER/sun-7.png\n");
-        assert!(notes.contains("unet: 0.200 s") && !notes.contains("->"), "{notes}");
+        assert!(notes.contains("unet: 0.202 s") && !notes.contains("->"), "{notes}");
         let (_, _, notes) = run_in(folder.path(), &["sun", "--profile=steps"], None);
         assert!(notes.contains("[1, 8, 8, 32] -> [1, 8, 8, 64] (once)"), "{notes}");
         let (_, out, notes) = run_in(folder.path(), &["sun", "--json", "--profile"], None);

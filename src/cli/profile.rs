@@ -35,7 +35,8 @@ pub(super) struct Row {
     network: String,
     /// The kind of operation.
     kind: String,
-    /// Shapes of a single step, and whether it is computed once per `setup` or by every `run`.
+    /// Shapes of a single step, and whether it is computed once per `setup`, for every step of a
+    /// `schedule` at once or by every `run`.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     step: Option<Place>,
     /// Steps computed.
@@ -140,6 +141,7 @@ fn kinds<'a>(network: &str, steps: impl Iterator<Item = &'a StepProfile>) -> Vec
 fn single(network: &str, profile: &StepProfile, all: Sum) -> Row {
     let once_per = match profile.step.rate {
         Rate::Setup => "setup",
+        Rate::Schedule => "schedule",
         Rate::Run => "run",
     };
     let step = Some(Place { shapes: profile.step.shapes.clone(), once_per });
@@ -177,6 +179,9 @@ fn what(row: &Row) -> String {
         Some(Place { shapes, once_per: "setup" }) => {
             format!("{:<24} {shapes} (once)", row.kind)
         }
+        Some(Place { shapes, once_per: "schedule" }) => {
+            format!("{:<24} {shapes} (schedule)", row.kind)
+        }
         Some(Place { shapes, .. }) => format!("{:<24} {shapes}", row.kind),
     }
 }
@@ -213,6 +218,7 @@ pub(super) mod tests {
                 "unet",
                 vec![
                     step("linear f16", Rate::Setup, 1, 10, 5_000_000),
+                    step("linear f16", Rate::Schedule, 4, 2, 1_000_000),
                     step("quantise", Rate::Run, 4, 20, 0),
                     step("conv 3x3 int8", Rate::Run, 4, 100, 2_000_000_000),
                 ],

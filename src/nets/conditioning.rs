@@ -40,7 +40,7 @@ pub struct UNetExtent {
 pub struct UNetInputs {
     /// The noisy latent `[n, h, w, latent channels]`. Changes with every step.
     pub latent: Value,
-    /// The timestep's sinusoid `[n, model_channels]`. Changes with every step.
+    /// The timestep's sinusoid `[n, model_channels]`. Given for all steps of a schedule at once.
     pub timestep: Value,
     /// Channels beside the latent `[n, h, w, in_channels - latent channels]`. Given once.
     pub concat: Option<Value>,
@@ -114,7 +114,7 @@ impl Conditioning {
         let setup = |g: &mut Graph, shape: Shape| g.input(shape, Rate::Setup);
         UNetInputs {
             latent: g.input(image(config.in_channels - extra), Rate::Run),
-            timestep: g.input(Shape::vector(batch, config.model_channels), Rate::Run),
+            timestep: g.input(Shape::vector(batch, config.model_channels), Rate::Schedule),
             concat: (extra > 0).then(|| setup(g, image(extra))),
             context: context.map(|width| setup(g, Shape::tokens(batch, tokens, width))),
             vector: config.vector_width().map(|width| setup(g, Shape::vector(batch, width))),

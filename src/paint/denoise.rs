@@ -30,6 +30,18 @@ struct Prepared {
     inputs: UNetInputs,
     output: Value,
     session: Session,
+    /// What the session's table was computed from.
+    told: Option<Told>,
+}
+
+/// What the network is told about a picture, but for the latent.
+#[derive(PartialEq)]
+struct Told {
+    /// Of all turns.
+    contexts: Vec<Context>,
+    pixels: Size,
+    guidance: f32,
+    timesteps: Vec<f32>,
 }
 
 /// What one run of the loop needs beside the sampler.
@@ -92,7 +104,7 @@ impl UNetStage {
             plan.activation_bytes(engine.threads()) >> 20
         );
         let session = Session::new(engine, plan).stream(self.streams);
-        Ok(Prepared { extent, inputs, output, session })
+        Ok(Prepared { extent, inputs, output, session, told: None })
     }
 
     /// Runs the loop; `after` is called after every step and stops the loop by returning false.
@@ -112,7 +124,15 @@ impl UNetStage {
             UNetExtent { batch: asked, height: d.height, width: d.width, tokens: d.tokens };
         let mut prepared = self.prepare(extent, engine)?;
         let contexts = &d.contexts[2 - batch..];
-        self.condition(d, &contexts[..asked], &mut prepared, engine);
+        let told = Told {
+            contexts: contexts.iter().map(|c| (*c).clone()).collect(),
+            pixels: d.pixels,
+            guidance: d.guidance,
+            timesteps: (0..sampler.len()).map(|i| sampler.timestep(i)).collect(),
+        };
+        let known = prepared.told.take().is_some_and(|last| last == told);
+        let turns = batch / asked;
+        prepared.session.reserve_table(turns * sampler.len());
 
         let shape = LatentShape { channels: self.channels(), height: d.height, width: d.width };
         let mut rng = TorchRng::new(d.seed);
@@ -128,10 +148,15 @@ impl UNetStage {
             rest.copy_from_slice(&first[..rest.len()]);
             let pieces = input.chunks(asked * x.len()).zip(answer.chunks_mut(asked * x.len()));
             for (turn, (input, answer)) in pieces.enumerate() {
-                if asked < batch {
-                    self.condition(d, &contexts[turn..=turn], &mut prepared, engine);
+                let first = turn * sampler.len();
+                if turns > 1 || (i == 0 && !known) {
+                    let contexts = &contexts[turn * asked..][..asked];
+                    self.condition(d, contexts, &mut prepared, engine);
                 }
-                self.ask(&mut prepared, sampler.timestep(i), input, answer, engine);
+                if i == 0 && !known {
+                    self.tabulate(&told.timesteps, first, &mut prepared, engine);
+                }
+                prepared.ask(first + i, input, answer, engine);
             }
             let guided = guidance.combine(&mut answer);
             sampler.step(i, guided, &mut x, &mut |noise| rng.randn_latent(shape, noise));
@@ -140,7 +165,7 @@ impl UNetStage {
                 return Err(PaintError::Interrupted);
             }
         }
-        self.prepared = Some(prepared);
+        self.prepared = Some(Prepared { told: Some(told), ..prepared });
         Ok(x)
     }
 
@@ -168,20 +193,29 @@ impl UNetStage {
         prepared.session.setup(engine, &given);
     }
 
-    /// One answer of the network: `input` and `answer` are `[n, h, w, channels]`.
-    fn ask(
+    /// Computes what the network makes of all timesteps in the contexts it was given: the entries of
+    /// its table from `first` on.
+    fn tabulate(
         &self,
+        timesteps: &[f32],
+        first: usize,
         prepared: &mut Prepared,
-        timestep: f32,
-        input: &[f32],
-        answer: &mut [f32],
         engine: &mut Engine,
     ) {
-        let embedded = self.network.config().sinusoid().embed(timestep);
-        let embedded = embedded.repeat(prepared.extent.batch);
-        let given = [(prepared.inputs.latent, input), (prepared.inputs.timestep, &embedded[..])];
-        prepared.session.run(engine, &given);
-        answer.copy_from_slice(prepared.session.output(prepared.output));
+        let sinusoid = self.network.config().sinusoid();
+        let batch = prepared.extent.batch;
+        let embedded: Vec<f32> =
+            timesteps.iter().flat_map(|&t| sinusoid.embed(t).repeat(batch)).collect();
+        prepared.session.tabulate(engine, first, &[(prepared.inputs.timestep, &embedded)]);
+    }
+}
+
+impl Prepared {
+    /// One answer of the network, at the time of an entry of its table: `input` and `answer` are
+    /// `[n, h, w, channels]`.
+    fn ask(&mut self, entry: usize, input: &[f32], answer: &mut [f32], engine: &mut Engine) {
+        self.session.run_entry(engine, entry, &[(self.inputs.latent, input)]);
+        answer.copy_from_slice(self.session.output(self.output));
     }
 }
 

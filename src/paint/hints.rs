@@ -13,6 +13,9 @@ pub(super) struct Hints {
     pub guidance: Option<f32>,
 }
 
+/// Steps where a model does not say how many suit it.
+const STEPS: usize = 20;
+
 impl Hints {
     /// Reads the scheduler's config. Advice that makes no sense is no advice.
     pub fn of(scheduler: &Value) -> Self {
@@ -20,6 +23,11 @@ impl Hints {
         let steps = hints["steps"].as_u64().filter(|n| (1..=1000).contains(n));
         let guidance = hints["guidance"].as_f64().filter(|g| (0.0..100.0).contains(g));
         Self { steps: steps.map(|n| n as usize), guidance: guidance.map(|g| g as f32) }
+    }
+
+    /// How many steps to take where no one says.
+    pub fn steps(self) -> usize {
+        self.steps.unwrap_or(STEPS)
     }
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 
 use pochade_engine::{Graph, Plan, Streamable};
 
+use super::hints::Hints;
 use super::limits::Limits;
 use super::{PaintError, Size, decode, denoise, text_stage};
 use crate::files::{Component, ModelFiles, Weights};
@@ -20,7 +21,8 @@ pub struct PartMemory {
     pub part: Component,
     /// Bytes of its weights as they are kept.
     pub weights: usize,
-    /// Bytes of its intermediates, for one guided picture.
+    /// Bytes of its intermediates, for one guided picture, and of what a UNet keeps for all steps
+    /// of its schedule.
     pub activations: usize,
     /// Bytes of its intermediates where the halves of a guided step take turns.
     pub activations_in_turn: usize,
@@ -72,6 +74,8 @@ pub(super) struct Work {
     pub size: Size,
     /// Pictures that the UNet works on at a time: two with guidance.
     pub batch: usize,
+    /// How often it works on them.
+    pub steps: usize,
     pub threads: usize,
 }
 
@@ -115,13 +119,14 @@ pub struct Memory {
 
 impl Memory {
     /// Plans every part of a model for one guided picture of its native size, painted by `threads`
-    /// threads. Reads no weights.
+    /// threads in as many steps as the model advises. Reads no weights.
     ///
     /// # Errors
     /// When a part's config and weights do not fit together.
     pub fn plan(files: &ModelFiles, threads: usize) -> Result<Self, PaintError> {
         let size = Limits::of(files)?.native;
-        Self::plan_for(files, Work { size, batch: 2, threads })
+        let steps = Hints::of(files.config(Component::Scheduler)?).steps();
+        Self::plan_for(files, Work { size, batch: 2, steps, threads })
     }
 
     /// Plans every part for certain work.
@@ -177,9 +182,10 @@ fn plan_part(files: &ModelFiles, part: Component, work: Work) -> Result<PartMemo
         Plan::new(&graph).map_err(|e| PaintError::Graph(part.name(), e))
     };
     let whole = plan(work)?;
-    let activations = whole.activation_bytes(work.threads);
+    let bytes = |plan: &Plan, runs| plan.activation_bytes(work.threads) + plan.table_bytes(runs);
+    let activations = bytes(&whole, work.steps);
     let activations_in_turn = match part {
-        Component::Unet => plan(Work { batch: 1, ..work })?.activation_bytes(work.threads),
+        Component::Unet => bytes(&plan(Work { batch: 1, ..work })?, work.batch * work.steps),
         _ => activations,
     };
     Ok(PartMemory {

@@ -17,7 +17,7 @@ use super::{
     LatentMap, LatentPreview, Paint, PaintError, Painting, Progress, Request, Resolved, Stage,
     Timings, default_model,
 };
-use crate::diffusion::{Guidance, SamplerSettings, SchedulerConfig, sampler};
+use crate::diffusion::{Guidance, Sampler, SamplerSettings, SchedulerConfig, sampler};
 use crate::files::{Component, ModelFiles};
 
 /// Listens to a painter; breaking stops it.
@@ -125,7 +125,7 @@ impl Painter {
             prompt: request.prompt.clone(),
             negative: request.negative.clone(),
             seed: request.seed,
-            steps: request.steps.or(hints.steps).unwrap_or(20),
+            steps: request.steps.unwrap_or(hints.steps()),
             guidance: request.guidance.or(hints.guidance).unwrap_or(7.5),
             size,
             sampler: request.sampler.unwrap_or(self.scheduler.sampler),
@@ -150,12 +150,13 @@ impl Painter {
     /// Plans for a budget of memory, and lets go of what was planned otherwise.
     fn keep_within(&mut self, settings: &Resolved, ram: usize) -> Result<MemoryPlan, PaintError> {
         let batch = Guidance::new(settings.guidance).batch();
-        let threads = self.engine.threads();
-        let memory = Memory::plan_for(&self.files, Work { size: settings.size, batch, threads })?;
+        let (size, threads) = (settings.size, self.engine.threads());
+        let steps = self.sampler(settings)?.len();
+        let memory = Memory::plan_for(&self.files, Work { size, batch, steps, threads })?;
         let plan = memory.within(ram, self.base).map_err(|least| PaintError::Memory {
             ram,
             least,
-            size: settings.size,
+            size,
         })?;
         self.in_turn = plan.in_turn;
         if (&self.streamed, self.keep_all) != (&plan.streamed, plan.keeps_all) {
@@ -203,16 +204,18 @@ impl Painter {
         Ok(Encoded { prompts: prompts.map(str::to_owned), contexts, tokens, warnings })
     }
 
+    fn sampler(&self, settings: &Resolved) -> Result<Box<dyn Sampler>, PaintError> {
+        let settings = SamplerSettings { kind: settings.sampler, steps: settings.steps, eta: 0.0 };
+        Ok(sampler(&self.scheduler, settings)?)
+    }
+
     fn denoise(
         &mut self,
         settings: &Resolved,
         encoded: &Encoded,
         watch: Watch<'_, '_>,
     ) -> Result<Vec<f32>, PaintError> {
-        let mut sampler = sampler(
-            &self.scheduler,
-            SamplerSettings { kind: settings.sampler, steps: settings.steps, eta: 0.0 },
-        )?;
+        let mut sampler = self.sampler(settings)?;
         let mut stage = match self.unet.take() {
             Some(stage) => stage,
             None => UNetStage::load(&self.files, self.streams(Component::Unet))?,

@@ -134,17 +134,19 @@ fn draw(name: &str, shape: &[usize], exponent: i32, offset: f32) -> Vec<f32> {
     (0..shape.iter().product()).map(value).collect()
 }
 
-/// Plans `g`, runs it once on one thread and returns `output`.
-pub fn run(
-    g: &Graph,
-    setup: &[(Value, Vec<f32>)],
-    step: &[(Value, Vec<f32>)],
-    output: Value,
-) -> Vec<f32> {
+/// Inputs and their values.
+pub type Given = Vec<(Value, Vec<f32>)>;
+
+/// Plans `g`, runs it once on one thread and returns `output`. `given` are the inputs of setup, of
+/// the schedule and of the run.
+pub fn run(g: &Graph, given: [&Given; 3], output: Value) -> Vec<f32> {
+    let [setup, schedule, step] = given.map(|inputs| borrow(inputs));
     let mut engine = Engine::new(Some(1)).unwrap();
     let mut session = Session::new(&engine, Plan::new(g).unwrap());
-    session.setup(&mut engine, &borrow(setup));
-    session.run(&mut engine, &borrow(step));
+    session.setup(&mut engine, &setup);
+    session.reserve_table(1);
+    session.tabulate(&mut engine, 0, &schedule);
+    session.run(&mut engine, &step);
     session.output(output).to_vec()
 }
 

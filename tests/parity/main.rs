@@ -6,16 +6,13 @@
 mod fixture;
 mod full_size;
 
-use fixture::{Fixture, NETWORK, SINUSOID, assert_close, run};
+use fixture::{Fixture, Given, NETWORK, SINUSOID, assert_close, run};
 use pochade::files::{Weights, names};
 use pochade::nets::{
     Autoencoder, AutoencoderConfig, ClipText, ClipTextConfig, Conditioning, ContextLayer, Halves,
     Resample, Sinusoid, UNet, UNetConfig, UNetExtent, guidance_embedding, size_vector,
 };
 use pochade_engine::{Graph, Plan, Rate, Shape, Value};
-
-/// The inputs of one step, by the values that declare them.
-type Given = Vec<(Value, Vec<f32>)>;
 
 fn check_unet(name: &str) {
     let fixture = Fixture::open(name);
@@ -46,8 +43,9 @@ fn check_unet(name: &str) {
     setup.extend(inputs.context.map(|value| (value, fixture.drawn_for("context", g.shape(value)))));
     setup.extend(inputs.vector.map(|value| (value, vector_of(&fixture, &unet))));
     setup.extend(inputs.guidance.map(|value| (value, guidance_of(&fixture, &config))));
-    let step = vec![(inputs.latent, latent.concat()), (inputs.timestep, sinusoid)];
-    let found = run(&g, &setup, &step, noise);
+    let (schedule, step) =
+        (vec![(inputs.timestep, sinusoid)], vec![(inputs.latent, latent.concat())]);
+    let found = run(&g, [&setup, &schedule, &step], noise);
     assert_close(name, &found, &fixture.output("noise"), NETWORK);
 }
 
@@ -108,7 +106,7 @@ fn through(
     let x = g.input(shape, Rate::Run);
     let y = forward(&mut g, x);
     g.output(y);
-    run(&g, &[], &[(x, data.to_vec())], y)
+    run(&g, [&vec![], &vec![], &vec![(x, data.to_vec())]], y)
 }
 
 fn check_text_encoder(name: &str) {
@@ -132,11 +130,11 @@ fn check_text_encoder(name: &str) {
         let features = network.forward(&mut g, x);
         g.output(features.context);
         g.output(features.last);
-        let given = vec![(x, embedded)];
-        let found = run(&g, &[], &given, features.context);
+        let given = [&vec![], &vec![], &vec![(x, embedded)]];
+        let found = run(&g, given, features.context);
         assert_close(&format!("{name}: {output}"), &found, &fixture.output(output), NETWORK);
 
-        let last = run(&g, &[], &given, features.last);
+        let last = run(&g, given, features.last);
         let pooled = last.chunks_exact(length * config.width).zip(&tokens);
         let pooled: Vec<f32> = pooled.flat_map(|(last, t)| network.pooled(last, t)).collect();
         assert_close(&format!("{name}: pooled"), &pooled, &fixture.output("pooled"), NETWORK);

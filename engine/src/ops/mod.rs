@@ -36,7 +36,7 @@ use crate::kernels::rows::Place;
 use crate::mapped::MappedBytes;
 use crate::plan::{Slot, Step};
 use crate::pool::Pool;
-use crate::session;
+use crate::session::{self, Homes};
 use crate::tensor::Shape;
 use crate::weights::Panels;
 
@@ -68,17 +68,22 @@ pub(crate) struct Operand<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Maker<'a> {
     step: &'a Step,
-    arena: SharedMut,
+    homes: Homes,
     out: Slot,
 }
 
+// SAFETY: it is left to those that use its inputs that no two tasks touch the same values.
+unsafe impl Send for Maker<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Maker<'_> {}
+
 impl<'a> Maker<'a> {
-    /// A maker whose own inputs lie in `arena`, for a step that writes to `out`.
+    /// A maker whose own inputs lie in `homes`, for a step that writes to `out`.
     ///
     /// # Safety
-    /// The arena holds them as long as the maker is there.
-    pub unsafe fn new(step: &'a Step, arena: *mut f32, out: Slot) -> Self {
-        Self { step, arena: SharedMut(arena), out }
+    /// The homes hold them as long as the maker is there.
+    pub unsafe fn new(step: &'a Step, homes: Homes, out: Slot) -> Self {
+        Self { step, homes, out }
     }
 
     fn op(&self) -> &'a Op {
@@ -87,7 +92,7 @@ impl<'a> Maker<'a> {
 
     fn inputs(&self) -> [Operand<'a>; MAX_INPUTS] {
         // SAFETY: the contract of `new`.
-        unsafe { session::inputs(self.arena.0, self.step, self.out) }
+        unsafe { session::inputs(self.homes, self.step, self.out) }
     }
 }
 

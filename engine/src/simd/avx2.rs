@@ -218,4 +218,16 @@ impl Simd for Avx2 {
             ])
         }
     }
+    #[inline(always)]
+    unsafe fn times_exp2(self, bits: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let low = _mm256_slli_epi32::<23>(_mm256_castps_si256(bits.0[0]));
+            let high = _mm256_slli_epi32::<23>(_mm256_castps_si256(bits.0[1]));
+            Self([
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(self.0[0]), low)),
+                _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(self.0[1]), high)),
+            ])
+        }
+    }
 }

@@ -172,6 +172,14 @@ impl Simd for Avx512 {
         })
     }
     #[inline(always)]
+    unsafe fn times_exp2(self, bits: Self) -> Self {
+        // SAFETY: the trait's contract.
+        Self(unsafe {
+            let n = _mm512_slli_epi32::<23>(_mm512_castps_si512(bits.0));
+            _mm512_castsi512_ps(_mm512_add_epi32(_mm512_castps_si512(self.0), n))
+        })
+    }
+    #[inline(always)]
     unsafe fn load_part(p: *const f32, n: usize) -> Self {
         // SAFETY: the trait's contract; masked lanes are not touched.
         Self(unsafe { _mm512_maskz_loadu_ps((1u16 << n) - 1, p) })

@@ -75,6 +75,9 @@ pub(crate) trait Simd: Copy {
     unsafe fn round(self) -> Self;
     /// `2^n` for integral lanes `-126 ..= 127`.
     unsafe fn exp2_integral(self) -> Self;
+    /// `self * 2^n`, where the lowest nine bits of the lanes of `bits` are `n`, and neither a lane nor
+    /// its product is zero, subnormal or infinite.
+    unsafe fn times_exp2(self, bits: Self) -> Self;
 
     /// The first `n < 16` values, the other lanes zero.
     #[inline(always)]

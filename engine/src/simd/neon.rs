@@ -58,6 +58,15 @@ unsafe fn power_of_two(n: float32x4_t) -> float32x4_t {
 }
 
 #[inline(always)]
+unsafe fn with_exponent(a: float32x4_t, n: float32x4_t) -> float32x4_t {
+    // SAFETY: the caller's contract.
+    unsafe {
+        let n = vshlq_n_s32::<23>(vreinterpretq_s32_f32(n));
+        vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a), n))
+    }
+}
+
+#[inline(always)]
 unsafe fn larger_integer(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     // SAFETY: the caller's contract.
     unsafe { vreinterpretq_f32_s32(vmaxq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b))) }
@@ -253,5 +262,10 @@ impl Simd for Neon {
     unsafe fn exp2_integral(self) -> Self {
         // SAFETY: the trait's contract.
         unsafe { each!(power_of_two, self) }
+    }
+    #[inline(always)]
+    unsafe fn times_exp2(self, bits: Self) -> Self {
+        // SAFETY: the trait's contract.
+        unsafe { each!(with_exponent, self, bits) }
     }
 }

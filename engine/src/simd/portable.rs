@@ -147,4 +147,9 @@ impl Simd for Portable {
     unsafe fn exp2_integral(self) -> Self {
         Self(self.0.map(|n| f32::from_bits(((n as i32 + 127) as u32) << 23)))
     }
+    #[inline(always)]
+    unsafe fn times_exp2(self, bits: Self) -> Self {
+        let sum = |i: usize| self.0[i].to_bits().wrapping_add(bits.0[i].to_bits() << 23);
+        Self(std::array::from_fn(|i| f32::from_bits(sum(i))))
+    }
 }

@@ -8,6 +8,7 @@ mod integers;
 mod naive;
 mod random_integers;
 mod recompute;
+mod schedule;
 mod stored;
 mod winograd;
 
