@@ -21,6 +21,7 @@ mod packed;
 mod plan;
 mod pool;
 mod profile;
+mod prologues;
 mod random;
 mod recompute;
 mod session;

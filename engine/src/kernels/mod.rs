@@ -386,7 +386,7 @@ impl Kernels {
         let written = x.len().next_multiple_of(LANES);
         assert!(y.len() >= written);
         // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.quantise)(Quantise { rounding, offset }, x, y) }
+        unsafe { (self.quantise)(Quantise::Int8 { rounding, offset }, x, y) }
         y[written..].fill(offset);
     }
 
@@ -470,8 +470,23 @@ impl Kernels {
         assert!(x.has(row) && y.len() >= written);
         assert!(p.scale.len() == x.width && p.shift.len() == x.width);
         // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.normalise)(x, row, p, Quantise { rounding, offset }, y) }
+        unsafe { (self.normalise)(x, row, p, Quantise::Int8 { rounding, offset }, y) }
         y[written..].fill(offset);
+    }
+
+    /// The same as int16.
+    pub fn normalise_wide(
+        &self,
+        x: &Rest<'_>,
+        row: usize,
+        p: &ScaleShift<'_>,
+        inverse: f32,
+        y: &mut [i16],
+    ) {
+        assert!(x.has(row) && y.len() == x.width && y.len().is_multiple_of(LANES));
+        assert!(p.scale.len() == x.width && p.shift.len() == x.width);
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.normalise)(x, row, p, Quantise::Int16 { inverse }, bytes_of_mut(y)) }
     }
 
     /// The moments of every channel over some rows.
@@ -561,4 +576,9 @@ impl Kernels {
         // SAFETY: the table was handed out for this machine.
         unsafe { (self.scale)(factor, x) }
     }
+}
+
+fn bytes_of_mut(x: &mut [i16]) -> &mut [u8] {
+    // SAFETY: any bytes are a u8 and an i16; the length is that of the same memory.
+    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), size_of_val(x)) }
 }

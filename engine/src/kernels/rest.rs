@@ -124,10 +124,11 @@ pub(crate) unsafe fn narrow<S: Simd>(x: &[f32], y: &mut [u16]) {
     }
 }
 
-/// One row scaled and shifted, perhaps through SiLU, then rounded to int8.
+/// One row scaled and shifted, perhaps through SiLU, then rounded.
 ///
 /// # Safety
-/// As [`Simd`]; the row is there, `p` has its width, `y` is as long, padded to whole lanes.
+/// As [`Simd`]; the row is there, `p` has its width, `y` has room for as many, padded to whole lanes,
+/// and is aligned for them.
 #[inline(always)]
 pub(crate) unsafe fn normalise<S: Simd>(
     x: &Rest<'_>,
@@ -141,7 +142,7 @@ pub(crate) unsafe fn normalise<S: Simd>(
         with_loader!(S, x, row, |load| lanes!(x.width, |at, n| {
             let v = load(at, n).fma(get(p.scale, at, n), get(p.shift, at, n));
             let v = if p.silu { math::silu(v) } else { v };
-            q.store(v, y.as_mut_ptr().add(at))
+            q.store(v, y.as_mut_ptr(), at)
         }));
     }
 }

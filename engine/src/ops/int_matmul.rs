@@ -17,7 +17,7 @@ use crate::activations::Format;
 use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
 use crate::kernels::code::Code;
 use crate::kernels::int::{self, Int4Kernels, IntTile};
-use crate::kernels::rows::{IntFinish, Place, Zeros};
+use crate::kernels::rows::{IntFinish, Place, Zero};
 use crate::session::scratch_of;
 use crate::tensor::Shape;
 use crate::weights::LANES;
@@ -71,43 +71,39 @@ pub(super) fn thread_scratch(panels: &IntPanels, out: Shape, format: Format) -> 
 /// int8 activations.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
-    /// Rows of `stride` bytes, the last ones of zeros.
+    /// Rows of `stride` bytes, the last of zeros.
     pub bytes: &'a [u8],
     pub shape: Shape,
     /// Lines of pixels in `bytes`. Line `y` of picture `n` is the one of `n * h + y` modulo this.
     pub lines: usize,
-    /// Rows of zeros. Picture `n` has the one of `n` modulo this.
-    pub zero_rows: usize,
     pub stride: usize,
     pub codes: Codes<'a>,
 }
 
 /// What the activations behind each output pixel stand for.
 #[derive(Clone, Copy)]
-pub(super) struct Codes<'a> {
-    /// What a step is worth.
-    pub steps: &'a [f32],
-    /// Zero points, where they are not 0.
-    pub zeros: Option<&'a [f32]>,
-    /// Distance from one to the next, of both.
-    pub apart: usize,
-    /// Pixels that share one.
-    pub share: usize,
-    /// How many there are before they start again.
-    pub cycle: usize,
+pub(super) enum Codes<'a> {
+    /// A step for each pixel, `cycle` of them before they start again.
+    Rows { steps: &'a [f32], cycle: usize },
+    /// One for all.
+    Picture(Code),
 }
 
-impl<'a> Codes<'a> {
-    const NONE: Codes<'static> = Codes::steps(&[], 1);
-
-    /// A step for each pixel, `cycle` of them before they start again.
-    pub const fn steps(steps: &'a [f32], cycle: usize) -> Self {
-        Self { steps, zeros: None, apart: 1, share: 1, cycle }
+impl Codes<'_> {
+    /// What a step is worth.
+    pub fn step(&self, row: usize) -> f32 {
+        match self {
+            Self::Rows { steps, cycle } => steps[row % cycle],
+            Self::Picture(code) => code.step,
+        }
     }
 
-    pub fn of(&self, row: usize) -> Code {
-        let at = row / self.share % self.cycle * self.apart;
-        Code { step: self.steps[at], zero: self.zeros.map_or(0, |zeros| zeros[at] as i32) }
+    /// What is zero, if that is not 0.
+    fn zero(&self) -> Option<i32> {
+        match self {
+            Self::Picture(Code { zero, .. }) if *zero != 0 => Some(*zero),
+            _ => None,
+        }
     }
 }
 
@@ -116,9 +112,8 @@ impl Input<'_> {
         bytes: &[],
         shape: Shape::vector(0, 0),
         lines: 0,
-        zero_rows: 1,
         stride: 0,
-        codes: Codes::NONE,
+        codes: Codes::Rows { steps: &[], cycle: 1 },
     };
 
     /// Where a pixel starts.
@@ -126,9 +121,9 @@ impl Input<'_> {
         ((n * self.shape.h + y) % self.lines * self.shape.w + x) * self.stride
     }
 
-    /// Where the row of zeros of a picture starts.
-    pub fn zeros(&self, n: usize) -> usize {
-        (self.lines * self.shape.w + n % self.zero_rows) * self.stride
+    /// Where the row of zeros starts.
+    pub fn zeros(&self) -> usize {
+        self.lines * self.shape.w * self.stride
     }
 }
 
@@ -311,7 +306,7 @@ impl Product<'_> {
         let x = (at % to.w * spec.stride + tap % kw).checked_sub(spec.padding.left);
         let at = match (y.map(|y| y >> shift), x.map(|x| x >> shift)) {
             (Some(y), Some(x)) if y < from.h && x < from.w => self.input.pixel(n, y, x),
-            _ => self.input.zeros(n),
+            _ => self.input.zeros(),
         };
         at as u32
     }
@@ -465,10 +460,9 @@ impl Product<'_> {
     }
 
     fn finish(&self, task: &Task<'_>, row: usize, height: usize, group: Group, sums: &[i32]) {
-        let (mut row_scales, mut zeros) = ([0.0; int::MAX_ROWS], [0; int::MAX_ROWS]);
-        for i in 0..height {
-            let code = self.input.codes.of(row + i);
-            (row_scales[i], zeros[i]) = (code.step, code.zero);
+        let mut row_scales = [0.0; int::MAX_ROWS];
+        for (i, scale) in row_scales[..height].iter_mut().enumerate() {
+            *scale = self.input.codes.step(row + i);
         }
         let epilogue = self.call.epilogue;
         let columns = group.first * LANES..((group.first + group.count) * LANES).min(self.to.c);
@@ -476,14 +470,12 @@ impl Product<'_> {
         let out = task.out.offset((row - task.first) * self.to.c + columns.start);
         let summand = |s: Lines<'_>| s.place(row).map_or(out, |place| place.offset(columns.start));
         let n = row / self.to.positions();
+        let totals = &self.panels.totals[columns.start..];
         let finish = IntFinish {
             sums,
             panels: group.count,
             row_scales: &row_scales[..height],
-            zeros: self.input.codes.zeros.map(|_| Zeros {
-                rows: &zeros[..height],
-                totals: &self.panels.totals[columns.start..],
-            }),
+            zero: self.input.codes.zero().map(|at| Zero { at, totals }),
             scales: &self.panels.steps[columns.start..],
             bias: self.call.filter.bias.as_deref().map(|b| &b[columns.start..]),
             vector: self.vector.map(|v| &v[n * self.to.c + columns.start..]),

@@ -77,7 +77,7 @@ impl Form {
         let wins = channels >= least.channels
             && filter.outputs() >= least.outputs
             && to.positions() >= least.positions;
-        let rounds = matches!(format, Format::Int8(_));
+        let rounds = matches!(format, Format::Int8);
         (fits && wins).then_some(Self { side, channels, to, rounds })
     }
 
