@@ -42,6 +42,18 @@ fn stride(shape: Shape, form: Option<Form>) -> usize {
     shape.c.next_multiple_of(BLOCK) * value_bytes(form)
 }
 
+/// The bands of a product, of which each is one block of tiles if there are any.
+fn bands(
+    filter: &Filter,
+    spec: ConvSpec,
+    shapes: [Shape; 2],
+    form: Option<Form>,
+    granules: Granules,
+) -> Bands {
+    let bands = Bands::with_granules(filter, spec, shapes, value_bytes(form), granules);
+    form.map_or(bands, |form| bands.no_higher(form.lines()))
+}
+
 /// Scratch memory of a product in bands, in f32.
 pub(super) fn scratch(step: &Fused, filter: &Filter, spec: ConvSpec) -> usize {
     let form = Form::of(&step.op, step.shape, step.format);
@@ -49,7 +61,7 @@ pub(super) fn scratch(step: &Fused, filter: &Filter, spec: ConvSpec) -> usize {
     let [from, to] = [0, last].map(|i| source::granule_of(step, i));
     let granules = Granules { from, to: granule(form).max(if last > 0 { to } else { 1 }) };
     let shapes = [step.inputs[0].shape, step.shape];
-    let bands = Bands::with_granules(filter, spec, shapes, value_bytes(form), granules);
+    let bands = bands(filter, spec, shapes, form, granules);
     let summand = if last > 0 { source::scratch(step, last, bands.height()) } else { 0 };
     let sources = source::scratch(step, 0, bands.ring) + summand;
     ring_scratch(&bands, form) + sources + form.map_or(0, int_winograd::scratch)
@@ -67,8 +79,7 @@ pub(super) fn conv(
     let [x, scales, summand] = [0, 1, call.summand_input()].map(|i| inputs[i]);
     let granules = Granules { from: x.granule(), to: granule(product.form).max(summand.granule()) };
     let shapes = [x.shape, product.to];
-    let size = value_bytes(product.form);
-    let bands = Bands::with_granules(call.filter, *call.spec, shapes, size, granules);
+    let bands = bands(call.filter, *call.spec, shapes, product.form, granules);
     let (mut ring, space) = Ring::new(&bands, product.form, space);
     source::open(x, bands.ring, space, c, &mut |x, space, c| {
         let mut walk = Walk::new(prologue, scales.data, bands, &mut ring, x);
