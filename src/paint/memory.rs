@@ -263,3 +263,26 @@ fn resident() -> Option<usize> {
     let kib: usize = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib << 10)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoder_computes_its_maps_anew_only_where_it_must() {
+        let decoder = PartMemory {
+            part: Component::Autoencoder,
+            weights: 50,
+            activations: 400,
+            activations_in_turn: 400,
+            activations_recomputing: 200,
+            streamable: Streamable { all: 45, most: 5 },
+        };
+        let memory = Memory { parts: vec![decoder], keeps_all: false };
+        let way = |ram| memory.within(ram, 20).map(|plan| (plan.recomputes, plan.peak));
+        assert_eq!(way(470), Ok((false, 470)));
+        assert_eq!(way(469), Ok((false, 430)));
+        assert_eq!(way(429), Ok((true, 230)));
+        assert_eq!(way(229), Err(230));
+    }
+}
