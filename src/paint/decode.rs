@@ -1,7 +1,7 @@
 //! The decoder: from a latent to a picture (section 3.1 of the LDM paper).
 
 use image::RgbImage;
-use pochade_engine::{Engine, Graph, Plan, Rate, Session, Shape, Value};
+use pochade_engine::{Engine, Graph, Plan, PlanOptions, Rate, Session, Shape, Value};
 
 use super::{LatentMap, PaintError};
 use crate::diffusion::{LatentShape, TorchRng};
@@ -13,6 +13,8 @@ pub(super) struct DecoderStage {
     network: Autoencoder,
     /// Whether weights are read as they are needed.
     streams: bool,
+    /// Whether large maps are computed anew for all that read them.
+    recomputes: bool,
     prepared: Option<Prepared>,
 }
 
@@ -33,7 +35,12 @@ impl DecoderStage {
     pub fn load(files: &ModelFiles, streams: bool) -> Result<Self, PaintError> {
         let weights = files.weights(Component::Autoencoder)?;
         let network = load(files, &Weights::new(&weights))?;
-        Ok(Self { network, streams, prepared: None })
+        Ok(Self { network, streams, recomputes: false, prepared: None })
+    }
+
+    /// Makes sessions take less memory, and more time.
+    pub fn recompute(self, recomputes: bool) -> Self {
+        Self { recomputes, ..self }
     }
 
     /// `latent: [h, w, channels]` as the denoiser leaves it.
@@ -81,7 +88,8 @@ impl DecoderStage {
         }
         self.prepared = None;
         let (g, input, output) = graph(&self.network, size);
-        let plan = Plan::new(&g).map_err(|e| PaintError::Graph("vae", e))?;
+        let options = PlanOptions { recompute: self.recomputes, ..PlanOptions::default() };
+        let plan = Plan::with(&g, &options).map_err(|e| PaintError::Graph("vae", e))?;
         let session = Session::new(engine, plan).stream(self.streams);
         Ok(Prepared { size, input, output, session })
     }

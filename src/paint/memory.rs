@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs;
 
-use pochade_engine::{Graph, Plan, Streamable};
+use pochade_engine::{Graph, Plan, PlanOptions, Streamable};
 
 use super::hints::Hints;
 use super::limits::Limits;
@@ -26,6 +26,9 @@ pub struct PartMemory {
     pub activations: usize,
     /// Bytes of its intermediates where the halves of a guided step take turns.
     pub activations_in_turn: usize,
+    /// Bytes of its intermediates where a decoder computes its largest maps anew for all that read
+    /// them.
+    pub activations_recomputing: usize,
     /// Which of the weights may stay in the model's file.
     pub streamable: Streamable,
 }
@@ -38,15 +41,18 @@ struct Way {
     /// Whether the weights of one step at a time are in memory. While a step runs, the next one's are
     /// read ahead into the page cache, which is not the process's memory.
     streamed: bool,
+    /// Whether the largest maps are computed anew for all that read them.
+    recomputes: bool,
 }
 
 impl Way {
     /// From the fastest on.
-    const ALL: [Self; 4] = [
-        Self { in_turn: false, streamed: false },
-        Self { in_turn: true, streamed: false },
-        Self { in_turn: false, streamed: true },
-        Self { in_turn: true, streamed: true },
+    const ALL: [Self; 5] = [
+        Self { in_turn: false, streamed: false, recomputes: false },
+        Self { in_turn: true, streamed: false, recomputes: false },
+        Self { in_turn: false, streamed: true, recomputes: false },
+        Self { in_turn: true, streamed: true, recomputes: false },
+        Self { in_turn: false, streamed: true, recomputes: true },
     ];
 }
 
@@ -54,7 +60,12 @@ impl PartMemory {
     fn bytes(&self, way: Way) -> usize {
         let Streamable { all, most } = self.streamable;
         let weights = if way.streamed { self.weights - all + most } else { self.weights };
-        weights + if way.in_turn { self.activations_in_turn } else { self.activations }
+        weights
+            + match way {
+                Way { in_turn: true, .. } => self.activations_in_turn,
+                Way { recomputes: true, .. } => self.activations_recomputing,
+                _ => self.activations,
+            }
     }
 
     /// The fastest way that takes at most `room` bytes.
@@ -90,6 +101,8 @@ pub struct MemoryPlan {
     pub streamed: Vec<Component>,
     /// Whether the halves of a guided step take turns.
     pub in_turn: bool,
+    /// Whether the decoder computes its largest maps anew for all that read them.
+    pub recomputes: bool,
     /// Whether all parts stay loaded, or take turns.
     pub(super) keeps_all: bool,
 }
@@ -104,7 +117,8 @@ impl fmt::Display for MemoryPlan {
             true => f.write_str(", parts loaded in turn")?,
             false => write!(f, ", weights of {} read as needed", names.join(" and "))?,
         }
-        f.write_str(if self.in_turn { ", both prompts in turn" } else { "" })
+        f.write_str(if self.in_turn { ", both prompts in turn" } else { "" })?;
+        f.write_str(if self.recomputes { ", large maps of the decoder computed anew" } else { "" })
     }
 }
 
@@ -143,7 +157,14 @@ impl Memory {
         let all = base + self.parts.iter().map(whole).sum::<usize>();
         if self.keeps_all && all <= ram {
             let (peak, streamed) = (all, Vec::new());
-            return Ok(MemoryPlan { ram, peak, streamed, in_turn: false, keeps_all: true });
+            return Ok(MemoryPlan {
+                ram,
+                peak,
+                streamed,
+                in_turn: false,
+                recomputes: false,
+                keeps_all: true,
+            });
         }
         let room = ram.saturating_sub(base);
         let ways: Option<Vec<_>> = self.parts.iter().map(|p| Some((p, p.within(room)?))).collect();
@@ -155,6 +176,7 @@ impl Memory {
             peak: base + ways.iter().map(|(part, way)| part.bytes(*way)).max().unwrap_or(0),
             streamed: ways.iter().filter(|(_, way)| way.streamed).map(|(p, _)| p.part).collect(),
             in_turn: ways.iter().any(|(_, way)| way.in_turn),
+            recomputes: ways.iter().any(|(_, way)| way.recomputes),
             keeps_all: false,
         })
     }
@@ -177,23 +199,31 @@ pub(super) fn keeps_all(files: &ModelFiles) -> Result<bool, PaintError> {
 
 fn plan_part(files: &ModelFiles, part: Component, work: Work) -> Result<PartMemory, PaintError> {
     let weights = files.weights(part)?;
-    let plan = |work| {
+    let plan = |work, recompute| {
         let graph = graph(files, part, &Weights::hollow(&weights), work)?;
-        Plan::new(&graph).map_err(|e| PaintError::Graph(part.name(), e))
+        let options = PlanOptions { recompute, ..PlanOptions::default() };
+        Plan::with(&graph, &options).map_err(|e| PaintError::Graph(part.name(), e))
     };
-    let whole = plan(work)?;
+    let whole = plan(work, false)?;
     let bytes = |plan: &Plan, runs| plan.activation_bytes(work.threads) + plan.table_bytes(runs);
     let activations = bytes(&whole, work.steps);
     let activations_in_turn = match part {
-        Component::Unet => bytes(&plan(Work { batch: 1, ..work })?, work.batch * work.steps),
+        Component::Unet => bytes(&plan(Work { batch: 1, ..work }, false)?, work.batch * work.steps),
         _ => activations,
     };
+    let (mut activations_recomputing, mut streamable) = (activations, whole.streamable_bytes());
+    if part == Component::Autoencoder {
+        let plan = plan(work, true)?;
+        activations_recomputing = bytes(&plan, work.steps);
+        streamable.most = streamable.most.max(plan.streamable_bytes().most);
+    }
     Ok(PartMemory {
         part,
         weights: whole.weight_bytes(),
         activations,
         activations_in_turn,
-        streamable: whole.streamable_bytes(),
+        activations_recomputing,
+        streamable,
     })
 }
 
@@ -232,4 +262,27 @@ fn resident() -> Option<usize> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: usize = line.trim().trim_end_matches("kB").trim().parse().ok()?;
     Some(kib << 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_decoder_computes_its_maps_anew_only_where_it_must() {
+        let decoder = PartMemory {
+            part: Component::Autoencoder,
+            weights: 50,
+            activations: 400,
+            activations_in_turn: 400,
+            activations_recomputing: 200,
+            streamable: Streamable { all: 45, most: 5 },
+        };
+        let memory = Memory { parts: vec![decoder], keeps_all: false };
+        let way = |ram| memory.within(ram, 20).map(|plan| (plan.recomputes, plan.peak));
+        assert_eq!(way(470), Ok((false, 470)));
+        assert_eq!(way(469), Ok((false, 430)));
+        assert_eq!(way(429), Ok((true, 230)));
+        assert_eq!(way(229), Err(230));
+    }
 }

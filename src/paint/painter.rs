@@ -37,6 +37,8 @@ pub struct Painter {
     streamed: Vec<Component>,
     /// Whether the halves of a guided step take turns.
     in_turn: bool,
+    /// Whether the decoder computes its largest maps anew.
+    recomputes: bool,
     text: Option<TextStage>,
     unet: Option<UNetStage>,
     decoder: Option<DecoderStage>,
@@ -94,6 +96,7 @@ impl Painter {
             keep_all,
             streamed: Vec::new(),
             in_turn: false,
+            recomputes: false,
             text: None,
             unet: None,
             decoder: None,
@@ -159,7 +162,9 @@ impl Painter {
             size,
         })?;
         self.in_turn = plan.in_turn;
-        if (&self.streamed, self.keep_all) != (&plan.streamed, plan.keeps_all) {
+        let now = (&self.streamed, self.keep_all, self.recomputes);
+        if now != (&plan.streamed, plan.keeps_all, plan.recomputes) {
+            self.recomputes = plan.recomputes;
             (self.text, self.unet, self.decoder) = (None, None, None);
             self.streamed.clone_from(&plan.streamed);
             self.keep_all = plan.keeps_all;
@@ -253,11 +258,16 @@ impl Painter {
     ) -> Result<image::RgbImage, PaintError> {
         let mut stage = match self.decoder.take() {
             Some(stage) => stage,
-            None => DecoderStage::load(&self.files, self.streams(Component::Autoencoder))?,
+            None => self.load_decoder()?,
         };
         let image = stage.decode(latent, self.limits.latent(settings.size), &mut self.engine);
         self.decoder = self.kept(stage);
         image
+    }
+
+    fn load_decoder(&self) -> Result<DecoderStage, PaintError> {
+        let streams = self.streams(Component::Autoencoder);
+        Ok(DecoderStage::load(&self.files, streams)?.recompute(self.recomputes))
     }
 
     /// How colours are guessed from latents: learned once from what the decoder makes of random
@@ -268,7 +278,7 @@ impl Painter {
         }
         let mut stage = match self.decoder.take() {
             Some(stage) => stage,
-            None => DecoderStage::load(&self.files, self.streams(Component::Autoencoder))?,
+            None => self.load_decoder()?,
         };
         let colours = stage.colours(&mut self.engine)?;
         self.decoder = Some(stage);

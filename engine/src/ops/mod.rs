@@ -180,7 +180,7 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
         }
         Op::GroupScales { norm, groups, eps, silu } => {
             let g = norm::Groups { norm, groups: *groups, eps: *eps, silu: *silu };
-            norm::scales_of_all(&g, o, c);
+            norm::scales_alone(&g, o, c);
         }
         Op::RangeScales => scales::of_range(o, c),
         Op::LayerNorm { norm, eps } => norm::layer_norm(norm, *eps, o, c),

@@ -5,9 +5,12 @@
 //! in order of positions. Chunks and the channels of a group are combined in order, in f64, by the
 //! parallel rule for variances (Chan, Golub and LeVeque).
 
+use std::ops::Range;
+
 use super::scales::{Scales, set_range};
+use super::source::{self, Lines};
 use super::{
-    Context, Operand, Operands, SharedMut, for_chunks, int8_rows, quantise, rows_per_task, source,
+    Context, Operand, Operands, SharedMut, for_chunks, int8_rows, quantise, rows_per_task,
 };
 use crate::fuse::Fused;
 use crate::graph::Pointwise;
@@ -105,32 +108,36 @@ pub(super) fn scales_scratch(step: &Fused) -> usize {
     statistics_scratch(shape) + source::scratch(step, 0, made_lines(shape))
 }
 
-/// Computes the [`Scales`] as a step of their own, of values in memory or made.
-pub(super) fn scales_of_all(g: &Groups<'_>, o: Operands<'_>, c: &mut Context<'_>) {
+/// Computes the [`Scales`] as a step of their own.
+pub(super) fn scales_alone(g: &Groups<'_>, o: Operands<'_>, c: &mut Context<'_>) {
     let x = o.inputs[0];
     let (stats, space) = o.scratch.split_at_mut(statistics_scratch(x.shape));
     if x.maker.is_none() {
         return group_scales(g, x, o.out, stats, c);
     }
-    let (width, lines) = (x.shape.c, made_lines(x.shape));
-    let pixels = x.shape.rows();
-    source::open(x, lines, space, c, &mut |x_lines, _, c| {
-        for first in (0..pixels).step_by(lines * x.shape.w) {
-            let pixels = first..(first + lines * x.shape.w).min(pixels);
-            x_lines.advance(pixels.clone(), c);
-            let chunks = first / POSITIONS..pixels.end.div_ceil(POSITIONS);
-            let stats = &mut stats[chunks.start * PARTS * width..chunks.end * PARTS * width];
-            let k = c.kernels;
-            // SAFETY: the lines are written by the source alone, which rests until this is done.
-            let (rest, made) = unsafe { x_lines.lines().rest(k) };
-            for_chunks(c.pool, stats, PARTS * width, |_, chunk, stats| {
-                let at = first - made + chunk * POSITIONS;
-                let rows = at..(at + POSITIONS).min(pixels.end - made);
-                k.moments(&rest, rows, &mut split(stats, width));
-            });
+    let (pixels, most) = (x.shape.positions(), made_lines(x.shape) * x.shape.w);
+    source::open(x, made_lines(x.shape), space, c, &mut |lines, _, c| {
+        for first in (0..pixels).step_by(most) {
+            let made = first..(first + most).min(pixels);
+            lines.advance(made.clone(), c);
+            made_statistics(lines.lines(), made, stats, c);
         }
     });
     scales_from(g, c.kernels, x.shape, stats, o.out);
+}
+
+/// The statistics of lines that are there, whole chunks of one picture, among those of `stats`.
+fn made_statistics(x: Lines<'_>, pixels: Range<usize>, stats: &mut [f32], c: &mut Context<'_>) {
+    // SAFETY: the lines are written by their source alone, which rests until this is done.
+    let (k, rest) = (c.kernels, unsafe { x.rest(c.kernels) });
+    let part = PARTS * rest.width;
+    let chunks = pixels.start / POSITIONS..pixels.end.div_ceil(POSITIONS);
+    let stats = &mut stats[chunks.start * part..chunks.end * part];
+    for_chunks(c.pool, stats, part, |_, chunk, stats| {
+        let first = chunk * POSITIONS;
+        let rows = first..(first + POSITIONS).min(pixels.len());
+        k.moments(&rest, rows, &mut split(stats, rest.width));
+    });
 }
 
 /// Computes the [`Scales`] of all pictures.

@@ -43,15 +43,15 @@ impl<'a> Lines<'a> {
         unsafe { activations::row(start.0, shape, format, (pixel - self.first, k.int.offset)) }
     }
 
-    /// All rows that are there, and which pixel comes first.
+    /// All rows that are there.
     ///
     /// # Safety
     /// No one writes them while they are read.
-    pub unsafe fn rest(&self, k: &Kernels) -> (Rest<'a>, usize) {
+    pub unsafe fn rest(&self, k: &Kernels) -> Rest<'a> {
         let Operand { start, shape, format, .. } = self.x;
         // SAFETY: the caller's contract.
         let data = unsafe { std::slice::from_raw_parts(start.0, format.len(shape)) };
-        (activations::rest(data, shape, format, k.int.offset), self.first)
+        activations::rest(data, shape, format, k.int.offset)
     }
 
     /// Where the row of a pixel begins; nowhere that a product could add it from if it is int8.

@@ -69,8 +69,7 @@ fn what_is_computed_anew_is_the_same() {
 fn what_is_computed_anew_in_many_bands_is_the_same() {
     // More than rings hold, in lines that are a whole number of chunks of statistics.
     let x = Tensor::random(Shape::image(1, 107, 192, 64), 1);
-    let [kept, anew] =
-        [false, true].map(|anew| run_once_with(&options(ALL, anew), &x, |g, v| level(g, v)));
+    let [kept, anew] = [false, true].map(|anew| run_once_with(&options(ALL, anew), &x, level));
     assert!(kept == anew);
 }
 
