@@ -6,7 +6,6 @@ use std::ops::Range;
 use super::bands::{Bands, PIXELS};
 use super::int_matmul::{Codes, Input, Product};
 use super::norm::Scales;
-use super::quantise;
 use super::{Context, Operand, SharedBytes, SharedMut, as_bytes, matmul};
 use crate::activations::{Format, Rows, Steps};
 use crate::graph::{ConvSpec, Prologue};
@@ -92,12 +91,8 @@ impl Ring<'_> {
         if let Format::Int8(Steps::PerRow) = x.format {
             return self.copy(x, out, pixels, c);
         }
-        self.fill(pixels, c, |row, y, step, space| {
-            let x = x.row(k, row, space);
-            let rounding;
-            (*step, rounding) = quantise::step(k.magnitude(x));
-            k.quantise(rounding, x, y);
-        });
+        let rest = x.rest(k);
+        self.fill(pixels, c, |row, y, step, _| *step = k.round(&rest, row, y));
     }
 
     /// Copies pixels that are int8 already.

@@ -54,12 +54,11 @@ fn each_row(
     let k = c.kernels;
     zero_rows(layout, steps, bytes, k);
     let shared = super::SharedMut(steps.as_mut_ptr());
-    for_rows(layout, bytes, c, |row, y, space| {
-        let x = x.row(k, row, space);
-        let (value, rounding) = step(k.magnitude(x));
-        k.quantise(rounding, x, y);
+    let rest = x.rest(k);
+    for_rows(layout, bytes, c, |row, y, _| {
+        let step = k.round(&rest, row, y);
         // SAFETY: the row's own step.
-        unsafe { *shared.pointer(row) = value }
+        unsafe { *shared.pointer(row) = step }
     });
 }
 
