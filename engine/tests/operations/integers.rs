@@ -28,7 +28,7 @@ fn filter(shape: [usize; 4], encoding: Encoding, seed: u64) -> (Arc<Filter>, Vec
 }
 
 /// `x` rounded to 127 steps of each piece's largest magnitude.
-fn rounded(x: &Tensor, piece: usize) -> Tensor {
+pub(crate) fn rounded(x: &Tensor, piece: usize) -> Tensor {
     let mut data = x.data.clone();
     for piece in data.chunks_exact_mut(piece) {
         let step = piece.iter().fold(0.0_f32, |m, v| m.max(v.abs())) / 127.0;
@@ -41,7 +41,7 @@ fn rounded(x: &Tensor, piece: usize) -> Tensor {
 }
 
 /// `x` rounded to 253 steps of the range of each picture and zero, of which zero is one.
-pub(crate) fn rounded_pictures(x: &Tensor) -> Tensor {
+fn rounded_pictures(x: &Tensor) -> Tensor {
     let mut data = x.data.clone();
     for picture in data.chunks_exact_mut(x.shape.len() / x.shape.n) {
         let low = picture.iter().fold(0.0_f32, |m, v| m.min(*v));
