@@ -42,10 +42,12 @@ pub(super) fn pack_queries(o: Operands<'_>, c: &mut Context<'_>) {
             for (head, q) in x.chunks_exact(layout.d).enumerate() {
                 let first = (n * heads + head) * layout.per_head();
                 let bytes = first + layout.steps() + at * depth / size_of::<f32>();
+                let (step, rounding) = quantise::step(kernels.magnitude(q));
                 // SAFETY: the query's own step and row.
                 unsafe {
+                    *out.pointer(first + at) = step;
                     let bytes = as_bytes(out.slice(bytes, depth / size_of::<f32>()));
-                    *out.pointer(first + at) = kernels.round(&Rest::row(q), 0, bytes);
+                    kernels.quantise(rounding, q, bytes);
                 }
             }
         }
