@@ -41,6 +41,8 @@ fn taps_per_segment(panels: &IntPanels) -> usize {
 /// Lengths of the parts of a thread's scratch memory, in f32.
 struct Scratch {
     offsets: usize,
+    /// Of steps, and of zero points.
+    codes: usize,
     sums: usize,
     decoded: usize,
     staged: usize,
@@ -53,6 +55,7 @@ impl Scratch {
         let rows = if taps_per_segment(panels) == taps { int::MAX_ROWS } else { ROWS_PER_TASK };
         Self {
             offsets: ROWS_PER_TASK * taps,
+            codes: ROWS_PER_TASK,
             sums: rows * int::MAX_PANELS * LANES,
             decoded: int::MAX_PANELS
                 * taps_per_segment(panels)
@@ -64,10 +67,10 @@ impl Scratch {
     }
 }
 
-/// Room for offsets, sums, decoded weights and rows of `out` that wait to be rounded.
+/// Room for offsets, codes, sums, decoded weights and rows of `out` that wait to be rounded.
 pub(super) fn thread_scratch(panels: &IntPanels, out: Shape, format: Format) -> usize {
     let s = Scratch::new(panels, int8_rows(out, format).map_or(0, |rows| rows.shape.c));
-    s.offsets + s.sums + s.decoded + s.staged
+    s.offsets + 2 * s.codes + s.sums + s.decoded + s.staged
 }
 
 pub(super) fn conv(call: &Call<'_>, panels: &IntPanels, mut o: Operands<'_>, c: &mut Context<'_>) {
@@ -152,6 +155,13 @@ impl<'a> Codes<'a> {
         let at = row / self.share % self.cycle * self.apart;
         Code { step: self.steps[at], zero: self.zeros.map_or(0, |zeros| zeros[at] as i32) }
     }
+
+    /// The codes of some pixels.
+    fn look_up(&self, rows: Range<usize>, steps: &mut [f32], zeros: &mut [i32]) {
+        for ((row, step), zero) in rows.zip(steps).zip(zeros) {
+            Code { step: *step, zero: *zero } = self.of(row);
+        }
+    }
 }
 
 impl Input<'_> {
@@ -231,6 +241,9 @@ struct Task<'a> {
     rows: Range<usize>,
     /// Where they read their taps, see [`Product::locate`].
     offsets: &'a [u32],
+    /// What the activations behind each stand for, see [`Codes`]; looked up once for all panels.
+    steps: &'a [f32],
+    zeros: &'a [i32],
     /// Where their values go, and the pixel whose values go to its start.
     out: Place,
     first: usize,
@@ -296,16 +309,19 @@ impl<'a> Product<'a> {
     fn compute(&self, rows: Range<usize>, groups: Range<usize>, scratch: &mut [f32]) {
         let sizes = Scratch::new(self.panels, self.staged());
         let (offsets, rest) = scratch.split_at_mut(sizes.offsets);
+        let (steps, rest) = rest.split_at_mut(sizes.codes);
+        let (zeros, rest) = rest.split_at_mut(sizes.codes);
         let (sums, rest) = rest.split_at_mut(sizes.sums);
         let (decoded, staged) = rest.split_at_mut(sizes.decoded);
-        let (offsets, sums, decoded) =
-            (as_u32(offsets), as_i32(sums), bytes_as_i8(as_bytes(decoded)));
+        let (offsets, zeros, sums, decoded) =
+            (as_u32(offsets), as_i32(zeros), as_i32(sums), bytes_as_i8(as_bytes(decoded)));
         self.locate(rows.clone(), offsets);
+        self.input.codes.look_up(rows.clone(), steps, zeros);
         let (out, first) = match self.out {
             Output::Direct(place) => (place.place(), 0),
             Output::Rounded(_) => (Place::F32(staged.as_mut_ptr()), rows.start),
         };
-        let task = Task { rows: rows.clone(), offsets, out, first };
+        let task = Task { rows: rows.clone(), offsets, steps, zeros, out, first };
         let (taps, each) = (self.panels.shape.taps, taps_per_segment(self.panels));
         for index in groups {
             let group = self.group(index);
@@ -518,27 +534,23 @@ impl<'a> Product<'a> {
     }
 
     fn finish(&self, task: &Task<'_>, row: usize, height: usize, group: Group, sums: &[i32]) {
-        let (mut row_scales, mut zeros) = ([0.0; int::MAX_ROWS], [0; int::MAX_ROWS]);
-        for i in 0..height {
-            let code = self.input.codes.of(row + i);
-            (row_scales[i], zeros[i]) = (code.step, code.zero);
-        }
+        let own = row - task.rows.start..row - task.rows.start + height;
         let epilogue = self.call.epilogue;
         let columns = group.first * LANES..((group.first + group.count) * LANES).min(self.to.c);
         let width = if epilogue.gated { LANES } else { columns.len() };
         let at = row * self.to.c + columns.start;
-        let n = row / self.to.positions();
+        let vector = |v: &'a [f32]| &v[row / self.to.positions() * self.to.c + columns.start..];
         let finish = IntFinish {
             sums,
             panels: group.count,
-            row_scales: &row_scales[..height],
+            row_scales: &task.steps[own.clone()],
             zeros: self.input.codes.zeros.map(|_| Zeros {
-                rows: &zeros[..height],
+                rows: &task.zeros[own],
                 totals: &self.panels.totals[columns.start..],
             }),
             scales: &self.panels.steps[columns.start..],
             bias: self.call.filter.bias.as_deref().map(|b| &b[columns.start..]),
-            vector: self.vector.map(|v| &v[n * self.to.c + columns.start..]),
+            vector: self.vector.map(vector),
             pointwise: epilogue.pointwise,
             gate: epilogue.gated.then_some(group.step * LANES),
             residual: self.residual.map(|r| r.place().offset(at)),
