@@ -20,6 +20,7 @@ use crate::kernels::Kernels;
 use crate::kernels::code::Code;
 use crate::kernels::int::{self, Int4Kernels, IntTile};
 use crate::kernels::rows::{IntFinish, Place, Zeros};
+use crate::prefetch::prefetch;
 use crate::session::scratch_of;
 use crate::tensor::Shape;
 use crate::weights::LANES;
@@ -498,11 +499,25 @@ impl<'a> Product<'a> {
                 sum_stride: group.count * LANES,
                 accumulate: segment.start > 0,
             };
+            if last {
+                self.ask_for_residual(row..row + height, group);
+            }
             self.tiles(&tile);
             if last {
                 self.finish(task, row, height, group, sums);
             }
             (row, at) = (row + height, at + height * shape.taps);
+        }
+    }
+
+    /// Lets the summands of a tile come while it is computed.
+    fn ask_for_residual(&self, rows: Range<usize>, group: Group) {
+        const LINE: usize = 64;
+        let Some(residual) = self.residual else { return };
+        let (first, width) = (group.first * LANES, group.count * LANES);
+        for row in rows {
+            let bytes = residual.place().offset(row * self.to.c + first).bytes(width);
+            bytes.step_by(LINE).for_each(|at| prefetch(std::ptr::without_provenance(at)));
         }
     }
 
