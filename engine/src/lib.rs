@@ -20,6 +20,7 @@ mod ops;
 mod packed;
 mod plan;
 mod pool;
+mod prefetch;
 mod profile;
 mod prologues;
 mod random;

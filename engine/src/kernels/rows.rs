@@ -144,6 +144,14 @@ impl Place {
         }
     }
 
+    /// The addresses of the first `n` values.
+    pub fn bytes(self, n: usize) -> std::ops::Range<usize> {
+        match self {
+            Self::F32(p) => p.addr()..p.wrapping_add(n).addr(),
+            Self::F16(p) => p.addr()..p.wrapping_add(n).addr(),
+        }
+    }
+
     /// The `n <= 16` values `at` places on.
     ///
     /// # Safety

@@ -6,7 +6,6 @@ use std::ops::Range;
 use super::bands::{Bands, Granules, PIXELS};
 use super::int_matmul::{Codes, Input};
 use super::int_product::Product;
-use super::quantise;
 use super::scales::Scales;
 use super::source::{self, Lines, Source};
 use super::winograd_form::Form;
@@ -17,7 +16,6 @@ use crate::graph::{ConvSpec, Prologue};
 use crate::kernels::code::{Code, inverse};
 use crate::kernels::int::BLOCK;
 use crate::kernels::rest::{Rest, RestValues};
-use crate::session::scratch_of;
 use crate::tensor::Shape;
 use crate::weights::Filter;
 
@@ -183,7 +181,7 @@ impl<'a> Ring<'a> {
         let (k, code) = (c.kernels, scales.code);
         let (affine, rounding) = (scales.affine(silu), code.rounding());
         self.fill_zeros(k.int.offset.wrapping_add_signed(code.zero as i8));
-        self.fill(x, pixels, c, |x, y, _, _| k.normalise(x, 0, &affine, rounding, y));
+        self.fill(x, pixels, c, |x, y, _| k.normalise(x, 0, &affine, rounding, y));
         code
     }
 
@@ -199,7 +197,7 @@ impl<'a> Ring<'a> {
         let (k, step) = (c.kernels, scales.wide_step);
         let (affine, inverse) = (scales.affine(silu), inverse(step));
         self.fill_zeros(0);
-        self.fill(x, pixels, c, |x, y, _, _| {
+        self.fill(x, pixels, c, |x, y, _| {
             k.normalise_wide(x, 0, &affine, inverse, shorts_mut(y));
         });
         Code { step, zero: 0 }
@@ -208,32 +206,27 @@ impl<'a> Ring<'a> {
     /// Rounds pixels of `x`, or copies those that are int8 already.
     fn round(&mut self, x: Lines<'_>, pixels: Range<usize>, c: &mut Context<'_>) {
         let k = c.kernels;
-        self.fill(x, pixels, c, |x, y, step, space| {
-            if let RestValues::Int8 { steps, bytes, .. } = x.values {
+        self.fill(x, pixels, c, |x, y, step| match x.values {
+            RestValues::Int8 { steps, bytes, .. } => {
                 *step = steps[0];
-                return y.copy_from_slice(bytes);
+                y.copy_from_slice(bytes);
             }
-            let values = &mut space[..x.width];
-            k.read(x, 0, 0, values);
-            let rounding;
-            (*step, rounding) = quantise::step(k.magnitude(values));
-            k.quantise(rounding, values, y);
+            _ => *step = k.round(x, 0, y),
         });
     }
 
-    /// Calls `f(row of x, its bytes, its step, scratch)` for some pixels, on all threads.
+    /// Calls `f(row of x, its bytes, its step)` for some pixels, on all threads.
     fn fill(
         &mut self,
         x: Lines<'_>,
         pixels: Range<usize>,
         c: &mut Context<'_>,
-        f: impl Fn(&Rest<'_>, &mut [u8], &mut f32, &mut [f32]) + Sync,
+        f: impl Fn(&Rest<'_>, &mut [u8], &mut f32) + Sync,
     ) {
         let (bytes, steps) =
             (SharedBytes(self.bytes.as_mut_ptr()), SharedMut(self.steps.as_mut_ptr()));
-        let (ring, stride, scratch, k) = (self.pixels, self.stride, c.scratch, c.kernels);
-        c.pool.run(pixels.len().div_ceil(PIXELS), &|worker, task| {
-            let mut space = scratch_of(scratch, worker);
+        let (ring, stride, k) = (self.pixels, self.stride, c.kernels);
+        c.pool.run(pixels.len().div_ceil(PIXELS), &|_, task| {
             let first = pixels.start + task * PIXELS;
             for pixel in first..(first + PIXELS).min(pixels.end) {
                 let at = pixel % ring;
@@ -243,7 +236,7 @@ impl<'a> Ring<'a> {
                 let (x, y, step) = unsafe {
                     (x.row(k, pixel), bytes.slice(at * stride, stride), steps.slice(at, 1))
                 };
-                f(&x, y, &mut step[0], &mut space);
+                f(&x, y, &mut step[0]);
             }
         });
     }

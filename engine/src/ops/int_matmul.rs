@@ -18,6 +18,7 @@ use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
 use crate::kernels::code::Code;
 use crate::kernels::int::{self, Int4Kernels, IntTile};
 use crate::kernels::rows::{IntFinish, Place, Zero};
+use crate::prefetch::prefetch;
 use crate::session::scratch_of;
 use crate::tensor::Shape;
 use crate::weights::LANES;
@@ -39,6 +40,8 @@ fn taps_per_segment(panels: &IntPanels) -> usize {
 /// Lengths of the parts of a thread's scratch memory, in f32.
 struct Scratch {
     offsets: usize,
+    /// Of steps, and of zero points.
+    steps: usize,
     sums: usize,
     decoded: usize,
     staged: usize,
@@ -51,6 +54,7 @@ impl Scratch {
         let rows = if taps_per_segment(panels) == taps { int::MAX_ROWS } else { ROWS_PER_TASK };
         Self {
             offsets: ROWS_PER_TASK * taps,
+            steps: ROWS_PER_TASK,
             sums: rows * int::MAX_PANELS * LANES,
             decoded: int::MAX_PANELS
                 * taps_per_segment(panels)
@@ -62,10 +66,10 @@ impl Scratch {
     }
 }
 
-/// Room for offsets, sums, decoded weights and rows of `out` that wait to be rounded.
+/// Room for offsets, steps, sums, decoded weights and rows of `out` that wait to be rounded.
 pub(super) fn thread_scratch(panels: &IntPanels, out: Shape, format: Format) -> usize {
     let s = Scratch::new(panels, int8_rows(out, format).map_or(0, |rows| rows.shape.c));
-    s.offsets + s.sums + s.decoded + s.staged
+    s.offsets + s.steps + s.sums + s.decoded + s.staged
 }
 
 /// int8 activations.
@@ -104,6 +108,11 @@ impl Codes<'_> {
             Self::Picture(Code { zero, .. }) if *zero != 0 => Some(*zero),
             _ => None,
         }
+    }
+
+    /// What the steps of some pixels are worth.
+    fn look_up(&self, rows: Range<usize>, steps: &mut [f32]) {
+        steps.iter_mut().zip(rows).for_each(|(step, row)| *step = self.step(row));
     }
 }
 
@@ -183,6 +192,8 @@ struct Task<'a> {
     rows: Range<usize>,
     /// Where they read their taps, see [`Product::locate`].
     offsets: &'a [u32],
+    /// What a step of the activations behind each is worth; looked up once for all panels.
+    steps: &'a [f32],
     /// Where their values go, and the pixel whose values go to its start.
     out: Place,
     first: usize,
@@ -227,17 +238,19 @@ impl Product<'_> {
     fn compute(&self, rows: Range<usize>, groups: Range<usize>, scratch: &mut [f32]) {
         let sizes = Scratch::new(self.panels, self.staged());
         let (offsets, rest) = scratch.split_at_mut(sizes.offsets);
+        let (steps, rest) = rest.split_at_mut(sizes.steps);
         let (sums, rest) = rest.split_at_mut(sizes.sums);
         let (decoded, staged) = rest.split_at_mut(sizes.decoded);
         let (offsets, sums, decoded) =
             (as_u32(offsets), as_i32(sums), bytes_as_i8(as_bytes(decoded)));
         self.locate(rows.clone(), offsets);
+        self.input.codes.look_up(rows.clone(), steps);
         let (out, first) = match self.out {
             Output::Direct(place) => (place.place(), self.first),
             Output::Rounded(_) => (Place::F32(staged.as_mut_ptr()), rows.start),
         };
         self.stage_summand(rows.clone(), staged);
-        let task = Task { rows: rows.clone(), offsets, out, first };
+        let task = Task { rows: rows.clone(), offsets, steps, out, first };
         let (taps, each) = (self.panels.shape.taps, taps_per_segment(self.panels));
         for index in groups {
             let group = self.group(index);
@@ -424,11 +437,25 @@ impl Product<'_> {
                 sum_stride: group.count * LANES,
                 accumulate: segment.start > 0,
             };
+            if last {
+                self.ask_for_residual(row..row + height, group);
+            }
             self.tiles(&tile);
             if last {
                 self.finish(task, row, height, group, sums);
             }
             (row, at) = (row + height, at + height * shape.taps);
+        }
+    }
+
+    /// Lets the summands of a tile come while it is computed.
+    fn ask_for_residual(&self, rows: Range<usize>, group: Group) {
+        const LINE: usize = 64;
+        let (first, width) = (group.first * LANES, group.count * LANES);
+        for row in rows {
+            let Some(place) = self.summand.and_then(|s| s.place(row)) else { return };
+            let bytes = place.offset(first).bytes(width);
+            bytes.step_by(LINE).for_each(|at| prefetch(std::ptr::without_provenance(at)));
         }
     }
 
@@ -460,10 +487,7 @@ impl Product<'_> {
     }
 
     fn finish(&self, task: &Task<'_>, row: usize, height: usize, group: Group, sums: &[i32]) {
-        let mut row_scales = [0.0; int::MAX_ROWS];
-        for (i, scale) in row_scales[..height].iter_mut().enumerate() {
-            *scale = self.input.codes.step(row + i);
-        }
+        let own = row - task.rows.start..row - task.rows.start + height;
         let epilogue = self.call.epilogue;
         let columns = group.first * LANES..((group.first + group.count) * LANES).min(self.to.c);
         let width = if epilogue.gated { LANES } else { columns.len() };
@@ -474,7 +498,7 @@ impl Product<'_> {
         let finish = IntFinish {
             sums,
             panels: group.count,
-            row_scales: &row_scales[..height],
+            row_scales: &task.steps[own],
             zero: self.input.codes.zero().map(|at| Zero { at, totals }),
             scales: &self.panels.steps[columns.start..],
             bias: self.call.filter.bias.as_deref().map(|b| &b[columns.start..]),

@@ -15,7 +15,7 @@ use super::{
 use crate::fuse::Fused;
 use crate::graph::Pointwise;
 use crate::kernels::Kernels;
-use crate::kernels::rest::ChannelMoments;
+use crate::kernels::rest::{ChannelMoments, Rest};
 use crate::kernels::rows::LayerNorm;
 use crate::session::scratch_of;
 use crate::tensor::Shape;
@@ -41,10 +41,9 @@ pub(super) fn layer_norm(norm: &Norm, eps: f32, o: Operands<'_>, c: &mut Context
     quantise::for_rows(&layout, bytes, c, |row, y, scratch| {
         let (normed, space) = scratch.split_at_mut(width);
         k.layer_norm(&p, x.row(k, row, space), normed);
-        let (value, rounding) = quantise::step(k.magnitude(normed));
-        k.quantise(rounding, normed, y);
+        let step = k.round(&Rest::row(normed), 0, y);
         // SAFETY: the row's own step.
-        unsafe { *steps.pointer(row) = value }
+        unsafe { *steps.pointer(row) = step }
     });
 }
 

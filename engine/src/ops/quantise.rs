@@ -24,13 +24,11 @@ pub(super) fn quantise(o: Operands<'_>, c: &mut Context<'_>) {
     let (k, x) = (c.kernels, Operand { shape: o.shape, ..o.inputs[0] });
     let (steps, bytes) = layout.split_mut(o.out);
     zero_row(&layout, bytes, k);
-    let shared = SharedMut(steps.as_mut_ptr());
-    for_rows(&layout, bytes, c, |row, y, space| {
-        let x = x.row(k, row, space);
-        let (value, rounding) = step(k.magnitude(x));
-        k.quantise(rounding, x, y);
+    let (shared, rest) = (SharedMut(steps.as_mut_ptr()), x.rest(k));
+    for_rows(&layout, bytes, c, |row, y, _| {
+        let step = k.round(&rest, row, y);
         // SAFETY: the row's own step.
-        unsafe { *shared.pointer(row) = value }
+        unsafe { *shared.pointer(row) = step }
     });
 }
 
