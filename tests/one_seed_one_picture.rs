@@ -82,6 +82,6 @@ fn the_default_model_paints_the_same_bytes_everywhere() {
 }
 
 const TINY: &str = "82262d005526691109cae7357a3edb647261e5bf7eda5d33a5f4c90107e3f76a";
-const INT8: &str = "580e61bef70d1526eaab0e3ac365f930b1dea6cb6ec70000c03d8c6682b05683";
-const INT4: &str = "e0c4c1f9ce147080d709de644bbefad7dd5048860f5e5bdc4d9f54ba3233decb";
+const INT8: &str = "f6f1ec862f4cefe8c0c51a28f929488d3b0781605531181fa6f0d21ab15b9d35";
+const INT4: &str = "d9715811aa382c6d3b7c6feab0135610fdb0034526ccae50def00e59d5a9c770";
 const DEFAULT: &str = "dd977dfaea65552470ae36a50ebc8f2e1a2cd23d55c3870e81bc90da45a2ef2e";

@@ -1,32 +1,20 @@
 //! How activations lie in the arena, whose lengths count in f32.
 //!
 //! f32 and f16 are plain arrays; f16 counts sixteenths and comes with whole lanes of channels only.
-//! int8 is bytes and what they stand for: first the step of each row, or the step and the zero point
-//! of each picture; then the rows, `[rows][channels padded to 16]` bytes; then a row of zeros, of each
-//! picture if that has a zero point, which is what a convolution's padding reads.
+//! int8 is bytes and what one step of each row is worth: first the steps, then the rows, `[rows][channels
+//! padded to 16]` bytes, then one row of zeros, which is what padding reads.
 
-use crate::kernels::code::Code;
 use crate::kernels::int::BLOCK;
 use crate::kernels::rest::{Rest, RestValues};
 use crate::packed::{PackedKeys, PackedQueries};
 use crate::tensor::Shape;
-
-/// What shares a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Steps {
-    /// The channels of one position. Matrix products.
-    PerRow,
-    /// All positions of a picture, since a convolution's sum runs over several. They share a zero
-    /// point too: behind SiLU or ReLU most values are on one side of zero.
-    PerImage,
-}
 
 /// How a value is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     F32,
     F16,
-    Int8(Steps),
+    Int8,
     /// Queries of attention.
     PackedQueries {
         heads: usize,
@@ -43,7 +31,7 @@ impl Format {
         match self {
             Self::F32 => shape.len(),
             Self::F16 => shape.len() / 2,
-            Self::Int8(steps) => Rows { shape, steps }.len(),
+            Self::Int8 => Rows { shape }.len(),
             Self::PackedQueries { heads } => {
                 shape.n * heads * PackedQueries::new(heads, shape).per_head()
             }
@@ -58,7 +46,6 @@ impl Format {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rows {
     pub shape: Shape,
-    pub steps: Steps,
 }
 
 impl Rows {
@@ -67,44 +54,13 @@ impl Rows {
         self.shape.c.next_multiple_of(BLOCK)
     }
 
-    /// How many steps and zero points there are, padded.
+    /// How many steps there are, padded.
     pub fn step_count(&self) -> usize {
-        let count = match self.steps {
-            Steps::PerRow => self.shape.rows(),
-            Steps::PerImage => 2 * self.shape.n,
-        };
-        count.next_multiple_of(BLOCK)
-    }
-
-    /// How many rows of zeros there are.
-    pub fn zero_rows(&self) -> usize {
-        match self.steps {
-            Steps::PerRow => 1,
-            Steps::PerImage => self.shape.n,
-        }
+        self.shape.rows().next_multiple_of(BLOCK)
     }
 
     fn len(&self) -> usize {
-        let rows = self.shape.rows() + self.zero_rows();
-        self.step_count() + rows * self.stride() / size_of::<f32>()
-    }
-
-    /// What the bytes of row `row` stand for, by the steps of [`Rows::split`].
-    pub fn code(&self, steps: &[f32], row: usize) -> Code {
-        match self.steps {
-            Steps::PerRow => Code { step: steps[row], zero: 0 },
-            Steps::PerImage => self.image_code(steps, row / self.shape.positions()),
-        }
-    }
-
-    /// What the bytes of picture `n` stand for, where its rows share that.
-    pub fn image_code(&self, steps: &[f32], n: usize) -> Code {
-        Code { step: steps[n], zero: steps[self.shape.n + n] as i32 }
-    }
-
-    /// Sets what the bytes of picture `n` stand for.
-    pub fn set_image_code(&self, steps: &mut [f32], n: usize, code: Code) {
-        (steps[n], steps[self.shape.n + n]) = (code.step, code.zero as f32);
+        self.step_count() + (self.shape.rows() + 1) * self.stride() / size_of::<f32>()
     }
 
     /// Steps and bytes of a buffer.
@@ -125,16 +81,15 @@ impl Rows {
     }
 }
 
-/// The rows of a value of `shape` that lies in `data`. A picture of int8 steps of its own has none: it
-/// is read by products alone.
+/// The rows of a value of `shape` that lies in `data`.
 pub(crate) fn rest(data: &[f32], shape: Shape, format: Format, offset: u8) -> Rest<'_> {
     let values = match format {
         Format::F32 | Format::PackedQueries { .. } | Format::PackedKeys { .. } => {
             RestValues::F32(data)
         }
         Format::F16 => RestValues::F16(halves(data)),
-        Format::Int8(steps) => {
-            let rows = Rows { shape, steps };
+        Format::Int8 => {
+            let rows = Rows { shape };
             let (steps, bytes) = rows.split(data);
             RestValues::Int8 { steps, bytes, stride: rows.stride(), offset }
         }
@@ -161,8 +116,8 @@ pub(crate) unsafe fn row<'a>(
         }
         // Whole lanes of channels, so that no row begins within an f32.
         Format::F16 => RestValues::F16(halves(slice(row * width / 2, width / 2))),
-        Format::Int8(steps) => {
-            let rows = Rows { shape, steps };
+        Format::Int8 => {
+            let rows = Rows { shape };
             let words = rows.stride() / size_of::<f32>();
             let bytes = slice(rows.step_count() + row * words, words);
             // SAFETY: any bytes of an f32 are bytes; the length is that of the same memory.
@@ -178,6 +133,13 @@ pub(crate) unsafe fn row<'a>(
 fn halves(data: &[f32]) -> &[u16] {
     // SAFETY: any bytes are a u16, of half the size and alignment.
     unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), 2 * data.len()) }
+}
+
+/// A buffer of int16.
+pub(crate) fn shorts_mut(data: &mut [u8]) -> &mut [i16] {
+    assert!(data.as_ptr().cast::<i16>().is_aligned());
+    // SAFETY: any bytes are an i16, twice the size; the alignment is right.
+    unsafe { std::slice::from_raw_parts_mut(data.as_mut_ptr().cast(), data.len() / 2) }
 }
 
 /// A buffer of f16.

@@ -140,14 +140,17 @@ pub(crate) enum Op {
         eps: f32,
         silu: bool,
     },
-    /// What a group norm comes to: scale and shift of every picture's channels and the step of its
-    /// int8 values; the planner's. `x: [n, h, w, c] -> [n, 2 c + 16]`.
+    /// What a group norm comes to: scale and shift of every picture's channels and the range of its
+    /// values; the planner's. `x: [n, h, w, c] -> [n, 2 c + 16]`.
     GroupScales {
         norm: Arc<Norm>,
         groups: usize,
         eps: f32,
         silu: bool,
     },
+    /// Scales that leave `x` as it is, and the range of each picture; the planner's. `x: [n, h, w, c]
+    /// -> [n, 2 c + 16]`.
+    RangeScales,
     LayerNorm {
         norm: Arc<Norm>,
         eps: f32,

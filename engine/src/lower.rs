@@ -1,14 +1,16 @@
 //! What integer products need around them: where activations become int8.
 //!
-//! A product with an integer filter reads int8 activations. If its input comes from a norm that
-//! only such products read, the norm writes int8 itself; otherwise a [`Op::Quantise`] step goes
-//! before the first of them, and all that read the same value share it. Attention between the results
+//! A convolution rounds a whole picture on its own, in bands; what it needs for that is the range of
+//! the values: that of the group norm before it, or one found by a step of its own. A matrix product
+//! reads rows of int8. If they come from a layer norm that only such products read, the norm writes
+//! them itself; otherwise a [`Op::Quantise`] step goes before the first product, and all that read the
+//! same value share it. Attention between the results
 //! of integer products is computed in integers too: its queries, and its keys with their values, are
 //! packed by steps of their own, at the rate of what they are made from.
 
 use std::collections::HashMap;
 
-use crate::activations::{Format, Steps};
+use crate::activations::Format;
 use crate::fuse::{Fused, Operand};
 use crate::graph::{Mask, Op, Rate, Value};
 use crate::tensor::Shape;
@@ -27,8 +29,8 @@ pub(crate) fn lower(steps: Vec<Fused>, outputs: &[Value], next: u32) -> Vec<Fuse
 /// How a value is read.
 #[derive(Clone, Copy, Default)]
 struct Wanted {
-    /// By integer products, with a step per picture if any of them is a convolution.
-    int8: Option<Steps>,
+    /// By integer matrix products.
+    int8: bool,
     /// By anything else.
     f32: bool,
 }
@@ -42,10 +44,9 @@ fn wanted(steps: &[Fused], outputs: &[Value]) -> HashMap<Value, Wanted> {
         for (i, input) in step.inputs.iter().enumerate() {
             let entry = wanted.entry(input.value).or_default();
             entry.f32 |= !same(input);
-            match need(step).filter(|_| i == 0) {
-                Some(Steps::PerImage) => entry.int8 = Some(Steps::PerImage),
-                Some(Steps::PerRow) => entry.int8 = entry.int8.or(Some(Steps::PerRow)),
-                None => entry.f32 = true,
+            match i == 0 && reads_rows(step) {
+                true => entry.int8 = true,
+                false => entry.f32 = true,
             }
         }
     }
@@ -53,15 +54,15 @@ fn wanted(steps: &[Fused], outputs: &[Value]) -> HashMap<Value, Wanted> {
     wanted
 }
 
-/// The steps that an integer product needs in its input.
-fn need(step: &Fused) -> Option<Steps> {
-    match &step.op {
-        Op::Conv { filter, .. } if filter.is_integer() => {
-            let pointwise = filter.kernel() == (1, 1);
-            Some(if pointwise { Steps::PerRow } else { Steps::PerImage })
-        }
-        _ => None,
-    }
+/// Whether a step is a matrix product that reads rows of int8.
+fn reads_rows(step: &Fused) -> bool {
+    let Op::Conv { filter, prologue: None, .. } = &step.op else { return false };
+    filter.is_integer() && filter.kernel() == (1, 1)
+}
+
+/// Whether a step is an integer product.
+fn is_integer(step: &Fused) -> bool {
+    matches!(&step.op, Op::Conv { filter, .. } if filter.is_integer())
 }
 
 /// A value as pictures of channels, however its positions are arranged.
@@ -72,18 +73,17 @@ fn key(value: Value, shape: Shape) -> (Value, Shape) {
 struct Lowering {
     wanted: HashMap<Value, Wanted>,
     /// The int8 form of values, by the pictures and channels they are seen with.
-    made: HashMap<(Value, Shape), (Value, Format)>,
+    made: HashMap<(Value, Shape), Value>,
     next: u32,
 }
 
 impl Lowering {
     fn visit(&mut self, mut step: Fused, lowered: &mut Vec<Fused>) {
-        if need(&step).is_some() {
+        if reads_rows(&step) {
             step.inputs[0] = self.int8(step.inputs[0], lowered);
         }
         if let Op::Attention { heads, mask: Mask::None } = step.op {
-            let product =
-                |o: &Operand| lowered.iter().any(|s| s.value == o.value && need(s).is_some());
+            let product = |o: &Operand| lowered.iter().any(|s| s.value == o.value && is_integer(s));
             if step.inputs.iter().all(product) {
                 step.op = Op::IntAttention { heads };
                 let keys = step.inputs.split_off(1);
@@ -93,34 +93,29 @@ impl Lowering {
                 step.inputs = vec![queries, keys];
             }
         }
-        if let Some(format) = self.norm_format(&step) {
-            step.format = format;
-            self.made.insert(key(step.value, step.shape), (step.value, format));
+        if self.is_norm_of_products(&step) {
+            step.format = Format::Int8;
+            self.made.insert(key(step.value, step.shape), step.value);
         }
         lowered.push(step);
     }
 
-    /// The format of a norm that only integer products read.
-    fn norm_format(&self, step: &Fused) -> Option<Format> {
-        let wanted = self.wanted.get(&step.value)?;
-        let steps = wanted.int8.filter(|_| !wanted.f32)?;
-        match step.op {
-            Op::GroupNorm { .. } => Some(Format::Int8(Steps::PerImage)),
-            Op::LayerNorm { .. } if steps == Steps::PerRow => Some(Format::Int8(steps)),
-            _ => None,
-        }
+    /// Whether a step is a layer norm that only integer products read.
+    fn is_norm_of_products(&self, step: &Fused) -> bool {
+        let only = self.wanted.get(&step.value).is_some_and(|wanted| wanted.int8 && !wanted.f32);
+        only && matches!(step.op, Op::LayerNorm { .. })
     }
 
     /// `operand` in int8.
     fn int8(&mut self, operand: Operand, lowered: &mut Vec<Fused>) -> Operand {
         let key = key(operand.value, operand.shape);
-        if let Some(&(value, format)) = self.made.get(&key) {
+        let format = Format::Int8;
+        if let Some(&value) = self.made.get(&key) {
             return Operand { value, format, ..operand };
         }
-        let steps = self.wanted[&operand.value].int8.unwrap_or(Steps::PerRow);
-        let (value, format) = (Value(self.next), Format::Int8(steps));
+        let value = Value(self.next);
         self.next += 1;
-        self.made.insert(key, (value, format));
+        self.made.insert(key, value);
         push(value, Op::Quantise, vec![operand], format, lowered);
         Operand { value, format, ..operand }
     }

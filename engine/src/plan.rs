@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 
-use crate::activations::{Format, Rows, Steps};
+use crate::activations::{Format, Rows};
 use crate::arena::{self, Span};
 use crate::fuse::{self, Fused, Operand};
 use crate::graph::{ConvSpec, Graph, GraphError, Op, Prologue, Rate, Value};
 use crate::lower;
 use crate::ops;
 use crate::profile::StepInfo;
+use crate::prologues;
 use crate::recompute;
 use crate::storage::{self, LargeMaps};
 use crate::tensor::Shape;
@@ -104,7 +105,10 @@ impl Plan {
             return Err(error.clone());
         }
         let outputs: Vec<_> = graph.outputs.iter().map(|o| fuse::resolve(graph, *o)).collect();
-        let mut steps = lower::lower(fuse::fuse(graph), &outputs, graph.nodes.len() as u32);
+        let (mut steps, mut next) = (fuse::fuse(graph), graph.nodes.len() as u32);
+        prologues::join_norms(&mut steps, &outputs, &options.large_maps);
+        steps = lower::lower(prologues::join_ranges(steps, &mut next), &outputs, next);
+        prologues::join_roundings(&mut steps);
         storage::choose(&mut steps, &outputs, &options.large_maps);
         // A stable sort keeps every step behind its inputs: rates never fall along an edge.
         steps.sort_by_key(|s| s.rate);
@@ -278,12 +282,11 @@ impl Layout {
         if epilogue.residual {
             return None;
         }
-        let (Format::Int8(steps @ Steps::PerRow), Some(Prologue::Round)) = (x.format, prologue)
-        else {
+        let (Format::Int8, Some(Prologue::Round)) = (x.format, prologue) else {
             return None;
         };
         // Rows of as many bytes, which the product copies band by band before it writes there.
-        let rows = Rows { shape: x.shape, steps };
+        let rows = Rows { shape: x.shape };
         let alike =
             step.format.len(step.shape) * size_of::<f32>() == x.shape.rows() * rows.stride();
         let place = place(x)?;

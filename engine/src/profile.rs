@@ -170,6 +170,7 @@ fn kind(step: &Step) -> String {
         Op::Input { .. } => "input",
         Op::GroupNorm { .. } => "group norm",
         Op::GroupScales { .. } => "group norm statistics",
+        Op::RangeScales => "range",
         Op::LayerNorm { .. } => "layer norm",
         Op::Attention { .. } => "attention",
         Op::PackQueries => "pack queries",
@@ -191,7 +192,7 @@ fn kind(step: &Step) -> String {
     };
     match (&step.op, step.out.format) {
         (Op::Quantise, _) => name.to_owned(),
-        (_, Format::Int8(_)) => format!("{name} + quantise"),
+        (_, Format::Int8) => format!("{name} + quantise"),
         _ => name.to_owned(),
     }
 }

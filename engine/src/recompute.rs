@@ -14,7 +14,7 @@
 
 use std::collections::HashMap;
 
-use crate::activations::{Format, Steps};
+use crate::activations::Format;
 use crate::fuse::Fused;
 use crate::graph::{ConvSpec, Op, Prologue, Rate, Value};
 use crate::ops;
@@ -65,7 +65,7 @@ fn candidates(steps: &[Fused], outputs: &[Value]) -> Vec<Group> {
 /// Whether a step is a product without a summand that writes int8 rows.
 fn writes_rows(step: &Fused) -> bool {
     let product = matches!(&step.op, Op::Conv { epilogue, .. } if !epilogue.residual);
-    product && step.format == Format::Int8(Steps::PerRow)
+    product && step.format == Format::Int8
 }
 
 fn is_doubling(step: &Fused) -> bool {

@@ -1,17 +1,16 @@
 //! How intermediates are stored between integer products.
 //!
-//! A group norm that one integer product reads becomes its scales, which the product applies to its
-//! input on the way to int8, in bands; so does a product of rows with its rounding. What integer
-//! products write is kept in f16 as long as all that read it can take that, so that a step moves half
+//! What integer products write is kept in f16 as long as all that read it can take that, so that a step moves half
 //! the bytes, and the largest maps in int8. What depends on the size of a map is the same on every
 //! machine, since it changes results.
 
 use std::collections::HashMap;
 
-use crate::activations::{Format, Steps};
+use crate::activations::Format;
 use crate::fuse::{Fused, Operand};
-use crate::graph::{Op, Prologue, Value};
-use crate::ops::{has_winograd_form, scales_shape};
+use crate::graph::{Op, Value};
+use crate::ops::has_winograd_form;
+use crate::prologues::readers;
 use crate::weights::LANES;
 
 /// From how many pixels on maps are kept as small as they can be.
@@ -32,20 +31,12 @@ impl Default for LargeMaps {
 }
 
 /// Chooses for all `steps`; `outputs` are the values that the caller will read, in f32.
-pub(crate) fn choose(steps: &mut Vec<Fused>, outputs: &[Value], large: &LargeMaps) {
-    join_norms(steps, large);
-    join_roundings(steps);
+pub(crate) fn choose(steps: &mut [Fused], outputs: &[Value], large: &LargeMaps) {
     let readers = readers(steps);
     // Whether a sum can be int8 rows depends on the sums behind it.
     for at in (0..steps.len()).rev() {
         let can = gives_rows(&steps[at], large);
-        store(
-            steps,
-            at,
-            &readers,
-            outputs,
-            can.then_some((Format::Int8(Steps::PerRow), takes_rows)),
-        );
+        store(steps, at, &readers, outputs, can.then_some((Format::Int8, takes_rows)));
     }
     for at in 0..steps.len() {
         let can = gives_f16(&steps[at]);
@@ -81,11 +72,6 @@ fn store(
     }
 }
 
-/// Whether a step is a convolution of a large map.
-fn is_large_conv(step: &Fused, large: &LargeMaps) -> bool {
-    matches!(step.op, Op::Conv { .. }) && step.inputs[0].shape.positions() >= large.int8
-}
-
 /// Whether a step writes a value so large that it should be int8, and can. Not what sees one pixel at
 /// a time: in f16 it takes the place of a map twice as wide.
 fn gives_rows(step: &Fused, large: &LargeMaps) -> bool {
@@ -103,25 +89,14 @@ fn gives_rows(step: &Fused, large: &LargeMaps) -> bool {
 /// write them as such again.
 fn takes_rows(step: &Fused, i: usize) -> bool {
     match &step.op {
-        Op::GroupNorm { .. } | Op::GroupScales { .. } => i == 0,
+        Op::GroupNorm { .. } | Op::GroupScales { .. } | Op::RangeScales => i == 0,
         Op::Conv { prologue: Some(_), .. } if i == 0 => true,
         Op::Conv { epilogue, .. } => {
             let sum = epilogue.residual && i + 1 == step.inputs.len();
-            sum && step.format == Format::Int8(Steps::PerRow)
+            sum && step.format == Format::Int8
         }
         _ => false,
     }
-}
-
-/// The steps that read each value, and as which input.
-fn readers(steps: &[Fused]) -> HashMap<Value, Vec<(usize, usize)>> {
-    let mut readers: HashMap<Value, Vec<_>> = HashMap::new();
-    for (at, step) in steps.iter().enumerate() {
-        for (i, input) in step.inputs.iter().enumerate() {
-            readers.entry(input.value).or_default().push((at, i));
-        }
-    }
-    readers
 }
 
 /// Whether a step can write f16: an integer product, or what joins such.
@@ -143,58 +118,7 @@ fn takes_f16(step: &Fused, i: usize) -> bool {
             filter.is_integer() && epilogue.residual && i + 1 == step.inputs.len()
         }
         Op::GroupNorm { .. } | Op::GroupScales { .. } | Op::LayerNorm { .. } => true,
-        Op::Quantise | Op::Concat | Op::PackQueries | Op::PackKeys => true,
+        Op::Quantise | Op::RangeScales | Op::Concat | Op::PackQueries | Op::PackKeys => true,
         _ => false,
     }
-}
-
-/// Lets every product that alone reads a group norm normalise its input itself.
-fn join_norms(steps: &mut [Fused], large: &LargeMaps) {
-    let readers = readers(steps);
-    for at in 0..steps.len() {
-        let Some(&[(reader, 0)]) = readers.get(&steps[at].value).map(Vec::as_slice) else {
-            continue;
-        };
-        let integer = steps[at].format == Format::Int8(Steps::PerImage);
-        let Op::GroupNorm { norm, groups, eps, silu } = steps[at].op.clone() else { continue };
-        let reading = &steps[reader];
-        let at_once = !integer || has_winograd_form(&reading.op, reading.shape);
-        if at_once && !is_large_conv(reading, large) {
-            continue;
-        }
-        let (x, shape) = (steps[at].inputs[0], scales_shape(steps[at].shape));
-        steps[at].op = Op::GroupScales { norm, groups, eps, silu };
-        (steps[at].shape, steps[at].format) = (shape, Format::F32);
-        let product = &mut steps[reader];
-        if let Op::Conv { prologue, .. } = &mut product.op {
-            *prologue = Some(Prologue::Normalise { silu });
-        }
-        let normed = product.inputs[0];
-        product.inputs[0] = Operand { shape: normed.shape, ..x };
-        product.inputs.insert(1, Operand { shape, format: Format::F32, ..normed });
-    }
-}
-
-/// Lets every integer product that alone reads rounded rows round them itself.
-fn join_roundings(steps: &mut Vec<Fused>) {
-    let readers = readers(steps);
-    let mut joined = Vec::new();
-    for at in 0..steps.len() {
-        let (Op::Quantise, Format::Int8(Steps::PerRow)) = (&steps[at].op, steps[at].format) else {
-            continue;
-        };
-        let Some(&[(reader, 0)]) = readers.get(&steps[at].value).map(Vec::as_slice) else {
-            continue;
-        };
-        let (x, rate) = (steps[at].inputs[0], steps[at].rate);
-        let product = &mut steps[reader];
-        if let Op::Conv { prologue, .. } = &mut product.op
-            && product.rate == rate
-        {
-            *prologue = Some(Prologue::Round);
-            product.inputs[0] = Operand { shape: product.inputs[0].shape, ..x };
-            joined.push(steps[at].value);
-        }
-    }
-    steps.retain(|step| !joined.contains(&step.value));
 }

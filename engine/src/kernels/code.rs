@@ -36,8 +36,17 @@ pub(crate) struct Rounding {
     pub zero: f32,
 }
 
+/// The largest magnitude of int16 activations: 12 bits, so that the sum of four of them is within
+/// what [`crate::simd::shorts::Shorts::scale`] takes.
+pub(crate) const MOST_WIDE: f32 = 2047.0;
+
+/// What a step of int16 activations between these two values is worth.
+pub(crate) fn wide_step(low: f32, high: f32) -> f32 {
+    high.max(-low) / MOST_WIDE
+}
+
 /// One over a step. Where that is not finite, all values shall become zero.
-fn inverse(step: f32) -> f32 {
+pub(crate) fn inverse(step: f32) -> f32 {
     if step > 1e-36 { 1.0 / step } else { 0.0 }
 }
 

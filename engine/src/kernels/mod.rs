@@ -55,6 +55,7 @@ pub(crate) struct Kernels {
     read: unsafe fn(&Rest<'_>, usize, usize, &mut [f32]),
     narrow: unsafe fn(&[f32], &mut [u16]),
     normalise: unsafe fn(&Rest<'_>, usize, &ScaleShift<'_>, Quantise, &mut [u8]),
+    round: unsafe fn(&Rest<'_>, usize, u8, &mut [u8]) -> f32,
     moments: unsafe fn(&Rest<'_>, Range<usize>, &mut ChannelMoments<'_>),
     multiply_accumulate: unsafe fn(&[f32], &[f32], &mut [f32]),
     scale_shift: unsafe fn(&ScaleShift<'_>, &[f32], &mut [f32]),
@@ -99,6 +100,7 @@ macro_rules! stamp {
                 read,
                 narrow,
                 normalise,
+                round,
                 moments,
                 multiply_accumulate,
                 scale_shift,
@@ -222,6 +224,12 @@ macro_rules! stamp {
             ) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
                 unsafe { super::rest::normalise::<S>(x, row, p, q, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn round(x: &Rest<'_>, row: usize, offset: u8, y: &mut [u8]) -> f32 {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rest::round::<S>(x, row, offset, y) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -386,7 +394,7 @@ impl Kernels {
         let written = x.len().next_multiple_of(LANES);
         assert!(y.len() >= written);
         // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.quantise)(Quantise { rounding, offset }, x, y) }
+        unsafe { (self.quantise)(Quantise::Int8 { rounding, offset }, x, y) }
         y[written..].fill(offset);
     }
 
@@ -470,8 +478,35 @@ impl Kernels {
         assert!(x.has(row) && y.len() >= written);
         assert!(p.scale.len() == x.width && p.shift.len() == x.width);
         // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.normalise)(x, row, p, Quantise { rounding, offset }, y) }
+        unsafe { (self.normalise)(x, row, p, Quantise::Int8 { rounding, offset }, y) }
         y[written..].fill(offset);
+    }
+
+    /// The same as int16.
+    pub fn normalise_wide(
+        &self,
+        x: &Rest<'_>,
+        row: usize,
+        p: &ScaleShift<'_>,
+        inverse: f32,
+        y: &mut [i16],
+    ) {
+        assert!(x.has(row) && y.len() == x.width && y.len().is_multiple_of(LANES));
+        assert!(p.scale.len() == x.width && p.shift.len() == x.width);
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.normalise)(x, row, p, Quantise::Int16 { inverse }, bytes_of_mut(y)) }
+    }
+
+    /// Row `row` as bytes, with a step that none of its values exceeds 127 of, padded with zeros to
+    /// the length of `y`. Returns the step.
+    pub fn round(&self, x: &Rest<'_>, row: usize, y: &mut [u8]) -> f32 {
+        let offset = self.int.offset;
+        let written = x.width.next_multiple_of(LANES);
+        assert!(x.has(row) && y.len() >= written);
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        let step = unsafe { (self.round)(x, row, offset, y) };
+        y[written..].fill(offset);
+        step
     }
 
     /// The moments of every channel over some rows.
@@ -561,4 +596,9 @@ impl Kernels {
         // SAFETY: the table was handed out for this machine.
         unsafe { (self.scale)(factor, x) }
     }
+}
+
+fn bytes_of_mut(x: &mut [i16]) -> &mut [u8] {
+    // SAFETY: any bytes are a u8 and an i16; the length is that of the same memory.
+    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), size_of_val(x)) }
 }

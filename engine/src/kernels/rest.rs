@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::code::Code;
 use super::math;
 use super::rows::{Quantise, ScaleShift, get, lanes, put};
 use crate::simd::Simd;
@@ -34,7 +35,12 @@ pub(crate) enum RestValues<'a> {
     },
 }
 
-impl Rest<'_> {
+impl<'a> Rest<'a> {
+    /// One row of f32.
+    pub fn row(values: &'a [f32]) -> Self {
+        Self { values: RestValues::F32(values), width: values.len() }
+    }
+
     /// Whether row `row` is there.
     pub fn has(&self, row: usize) -> bool {
         match self.values {
@@ -124,10 +130,11 @@ pub(crate) unsafe fn narrow<S: Simd>(x: &[f32], y: &mut [u16]) {
     }
 }
 
-/// One row scaled and shifted, perhaps through SiLU, then rounded to int8.
+/// One row scaled and shifted, perhaps through SiLU, then rounded.
 ///
 /// # Safety
-/// As [`Simd`]; the row is there, `p` has its width, `y` is as long, padded to whole lanes.
+/// As [`Simd`]; the row is there, `p` has its width, `y` has room for as many, padded to whole lanes,
+/// and is aligned for them.
 #[inline(always)]
 pub(crate) unsafe fn normalise<S: Simd>(
     x: &Rest<'_>,
@@ -141,8 +148,40 @@ pub(crate) unsafe fn normalise<S: Simd>(
         with_loader!(S, x, row, |load| lanes!(x.width, |at, n| {
             let v = load(at, n).fma(get(p.scale, at, n), get(p.shift, at, n));
             let v = if p.silu { math::silu(v) } else { v };
-            q.store(v, y.as_mut_ptr().add(at))
+            q.store(v, y.as_mut_ptr(), at)
         }));
+    }
+}
+
+/// One row rounded to int8 with a step of its own: what the step is worth.
+///
+/// # Safety
+/// As [`Simd`]; the row is there, `y` is as long, padded to whole lanes.
+#[inline(always)]
+pub(crate) unsafe fn round<S: Simd>(x: &Rest<'_>, row: usize, offset: u8, y: &mut [u8]) -> f32 {
+    // SAFETY: the caller's contract.
+    unsafe {
+        with_loader!(S, x, row, |load| {
+            let (mut largest, one) = ([S::splat(0.0); 4], S::splat(1.0));
+            let mut at = 0;
+            // Four at a time, so that none waits for the one before.
+            while at + 4 * LANES <= x.width {
+                for (i, largest) in largest.iter_mut().enumerate() {
+                    *largest = load(at + i * LANES, LANES).copysign(one).max(*largest);
+                }
+                at += 4 * LANES;
+            }
+            while at < x.width {
+                let v = load(at, LANES.min(x.width - at));
+                largest[0] = v.copysign(one).max(largest[0]);
+                at += LANES;
+            }
+            let [a, b, c, d] = largest;
+            let code = Code::symmetric(a.max(b).max(c.max(d)).largest());
+            let q = Quantise::Int8 { rounding: code.rounding(), offset };
+            lanes!(x.width, |at, n| q.store(load(at, n), y.as_mut_ptr(), at));
+            code.step
+        })
     }
 }
 

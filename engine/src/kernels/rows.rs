@@ -2,7 +2,7 @@
 //!
 //! Sums over a row use sixteen lanes, then the fixed tree of [`Simd::sum`].
 
-use super::code::Rounding;
+use super::code::{MOST_WIDE, Rounding};
 use super::math;
 use super::rest::F16_STEP;
 use crate::graph::Pointwise;
@@ -97,8 +97,8 @@ pub(crate) struct IntFinish<'a> {
     pub panels: usize,
     /// What one step of each row's activations is worth.
     pub row_scales: &'a [f32],
-    /// What is zero in each row.
-    pub zeros: Option<Zeros<'a>>,
+    /// The activations' zero point, if it is not 0.
+    pub zero: Option<Zero<'a>>,
     /// What one step of each column's weights is worth, from the tile's first column on.
     pub scales: &'a [f32],
     /// Added next.
@@ -119,11 +119,11 @@ pub(crate) struct IntFinish<'a> {
     pub width: usize,
 }
 
-/// Zero points.
+/// A zero point.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Zeros<'a> {
-    /// Of each row.
-    pub rows: &'a [i32],
+pub(crate) struct Zero<'a> {
+    /// What is zero in all rows.
+    pub at: i32,
     /// The sum of each column's weights, from the tile's first column on.
     pub totals: &'a [i32],
 }
@@ -141,6 +141,14 @@ impl Place {
         match self {
             Self::F32(p) => Self::F32(p.wrapping_add(at)),
             Self::F16(p) => Self::F16(p.wrapping_add(at)),
+        }
+    }
+
+    /// The addresses of the first `n` values.
+    pub fn bytes(self, n: usize) -> std::ops::Range<usize> {
+        match self {
+            Self::F32(p) => p.addr()..p.wrapping_add(n).addr(),
+            Self::F16(p) => p.addr()..p.wrapping_add(n).addr(),
         }
     }
 
@@ -196,8 +204,8 @@ impl IntFinish<'_> {
         // SAFETY: the caller's contract.
         unsafe {
             let sums = self.sums.as_ptr().add((i * self.panels + p) * LANES);
-            let sums = match self.zeros {
-                Some(zeros) => S::load_i32_less_times(sums, zeros.rows[i], c.totals),
+            let sums = match self.zero {
+                Some(zero) => S::load_i32_less_times(sums, zero.at, c.totals),
                 None => S::load_i32(sums),
             };
             let scaled = sums.mul(S::splat(self.row_scales[i]));
@@ -218,7 +226,7 @@ impl IntFinish<'_> {
                 scale: get(self.scales, at, n),
                 bias: self.bias.map_or(S::splat(0.0), |b| get(b, at, n)),
                 vector: self.vector.map(|v| get(v, at, n)),
-                totals: self.zeros.map_or(std::ptr::null(), |z| z.totals[at..][..LANES].as_ptr()),
+                totals: self.zero.map_or(std::ptr::null(), |z| z.totals[at..][..LANES].as_ptr()),
             }
         }
     }
@@ -228,7 +236,7 @@ struct Column<S> {
     scale: S,
     bias: S,
     vector: Option<S>,
-    /// Sixteen sums of weights, where there are zero points.
+    /// Sixteen sums of weights, where there is a zero point.
     totals: *const i32,
 }
 
@@ -329,34 +337,46 @@ pub(crate) unsafe fn range<S: Simd>(x: &[f32]) -> [f32; 2] {
     }
 }
 
-/// Bytes of one row of activations: rounded, held at -127 ..= 127, plus `offset`.
+/// How a row of activations is rounded.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Quantise {
-    pub rounding: Rounding,
-    pub offset: u8,
+pub(crate) enum Quantise {
+    /// To bytes, held at -127 ..= 127, plus `offset`.
+    Int8 { rounding: Rounding, offset: u8 },
+    /// To int16, held at plus and minus [`MOST_WIDE`].
+    Int16 { inverse: f32 },
 }
 
 impl Quantise {
+    /// Writes sixteen values of a row from `at` on.
+    ///
     /// # Safety
-    /// As [`Simd`]; there is room for sixteen bytes.
+    /// As [`Simd`]; the row that starts at `y` has room for them.
     #[inline(always)]
-    pub unsafe fn store<S: Simd>(self, v: S, y: *mut u8) {
+    pub unsafe fn store<S: Simd>(self, v: S, y: *mut u8, at: usize) {
         // SAFETY: the caller's contract.
         unsafe {
-            let (inverse, zero) = (S::splat(self.rounding.inverse), S::splat(self.rounding.zero));
-            let v = v.fma(inverse, zero).max(S::splat(-127.0)).min(S::splat(127.0));
-            v.store_i8(y, self.offset);
+            let held = |v: S, most: f32| v.max(S::splat(-most)).min(S::splat(most));
+            match self {
+                Self::Int8 { rounding: Rounding { inverse, zero }, offset } => {
+                    let v = v.fma(S::splat(inverse), S::splat(zero));
+                    held(v, 127.0).store_i8(y.add(at), offset);
+                }
+                Self::Int16 { inverse } => {
+                    let v = v.mul(S::splat(inverse));
+                    held(v, MOST_WIDE).store_i16(y.cast::<i16>().add(at));
+                }
+            }
         }
     }
 }
 
 /// # Safety
-/// As [`Simd`]; `y` is as long as `x`, padded to whole lanes.
+/// As [`Simd`]; `y` has room for as many as `x`, padded to whole lanes, and is aligned for them.
 #[inline(always)]
 pub(crate) unsafe fn quantise<S: Simd>(q: Quantise, x: &[f32], y: &mut [u8]) {
     // SAFETY: the caller's contract.
     unsafe {
-        lanes!(x.len(), |at, n| q.store(get::<S>(x, at, n), y.as_mut_ptr().add(at)));
+        lanes!(x.len(), |at, n| q.store(get::<S>(x, at, n), y.as_mut_ptr(), at));
     }
 }
 

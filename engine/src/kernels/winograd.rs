@@ -15,9 +15,9 @@
 //! convolution of a picture that was doubled by repetition, whose outputs 0 and 1 are `g0 d0 + (g1
 //! + g2) d1` and `(g0 + g1) d1 + g2 d2`: 9 products where 36 are.
 //!
-//! Everything is computed in whole numbers until the products are done. A transformed window is
-//! stored in bytes behind a zero point of its own, per position: mostly exactly, and where its
-//! values span more than a byte, rounded. Transformed taps that are sums along one side are rounded
+//! Everything is computed in whole numbers until the products are done. Activations come in 12 bits,
+//! and are rounded to bytes when a window is transformed: per position, with a step and a zero point
+//! of its own. Transformed taps that are sums along one side are rounded
 //! to int8 per position and output; those that are sums along both are kept exactly in two
 //! *planes*, `9 * high + low`.
 
@@ -61,14 +61,12 @@ pub(crate) const fn planes(side: usize) -> usize {
 pub(crate) struct Window {
     /// Pixels of the window along a side.
     pub side: usize,
-    /// Where each pixel's channels lie, `[side][side]`.
-    pub pixels: [*const u8; MAX_POSITIONS],
+    /// Where each pixel's channels lie, `[side][side]`: int16 of 12 bits.
+    pub pixels: [*const i16; MAX_POSITIONS],
     /// Channels, a multiple of [`CHANNELS`].
     pub channels: usize,
-    /// What is added to every stored activation, modulo 256.
+    /// What is added to every byte, modulo 256.
     pub offset: u8,
-    /// The activations' zero point.
-    pub zero: i16,
     /// Room for the channels of the first position.
     pub out: *mut u8,
     /// Bytes from one position to the next.
@@ -182,12 +180,6 @@ unsafe fn along_taps<W: Shorts, const N: usize>([a, b, c]: [W; 3]) -> [W; N] {
         }
     }
     u
-}
-
-/// The position along a side that is not a difference, and how many pixels it sums: there alone a
-/// zero point counts.
-const fn sum_of_pixels(side: usize) -> (usize, i16) {
-    if side == MAX_SIDE { (1, 2) } else { (0, 1) }
 }
 
 /// Whether a position along a side is a sum of all taps.
@@ -311,7 +303,7 @@ unsafe fn transformed<W: Shorts, const N: usize>(w: &Window, at: usize) -> [[W; 
         let mut pixels = [[W::splat(0); N]; N];
         for y in 0..N {
             for x in 0..N {
-                pixels[y][x] = W::load_bytes(w.pixels[y * N + x].add(at), w.offset);
+                pixels[y][x] = W::load(w.pixels[y * N + x].add(at));
             }
         }
         let mut columns = turned(pixels);
@@ -322,8 +314,6 @@ unsafe fn transformed<W: Shorts, const N: usize>(w: &Window, at: usize) -> [[W; 
         for row in &mut rows {
             *row = along_window(*row);
         }
-        let (i, pixels) = sum_of_pixels(N);
-        rows[i][i] = rows[i][i].sub(W::splat(pixels * pixels * w.zero));
         rows
     }
 }

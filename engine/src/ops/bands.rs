@@ -69,6 +69,16 @@ impl Bands {
         whole.within((RING_BYTES / (whole.from.w * whole.from.c * size)).max(1))
     }
 
+    /// The same with at most `lines` of output in a band.
+    pub fn no_higher(self, lines: usize) -> Self {
+        if self.height <= lines {
+            return self;
+        }
+        let height = self.to.h.div_ceil(self.to.h.div_ceil(lines));
+        let height = height.next_multiple_of(self.granules.to).min(self.to.h);
+        Self { height, ring: self.span(height), ..self }
+    }
+
     /// Bands of any `height` lines of the output or fewer, as another walk asks for them.
     pub fn of_height(
         filter: &Filter,
@@ -200,7 +210,7 @@ mod tests {
     use proptest::prelude::*;
 
     /// A kernel of three lines over two pictures of `h` lines.
-    fn bands(h: usize, kind: usize, lines: usize, granules: Granules) -> Bands {
+    fn bands(h: usize, kind: usize, [lines, most]: [usize; 2], granules: Granules) -> Bands {
         let spec = match kind {
             0 => ConvSpec::same(3),
             1 => ConvSpec::up(3),
@@ -211,7 +221,7 @@ mod tests {
         let to = Shape::image(2, (padded - 3) / spec.stride + 1, 5, 1);
         let from = Shape::image(2, h, 3, 1);
         let whole = Bands { from, to, ring: h, height: to.h, kernel: 3, spec, granules };
-        whole.within(lines)
+        whole.within(lines).no_higher(most.next_multiple_of(granules.to))
     }
 
     proptest! {
@@ -219,9 +229,9 @@ mod tests {
         #[test]
         fn every_line_that_a_band_reads_is_in_the_ring(
             h in 3_usize..40, kind in 0_usize..4, lines in 1_usize..12,
-            from in 1_usize..4, to in 1_usize..4
+            from in 1_usize..4, to in 1_usize..4, most in 1_usize..20
         ) {
-            let b = bands(h, kind, lines, Granules { from, to });
+            let b = bands(h, kind, [lines, most], Granules { from, to });
             let least = b.span(to.min(b.to.h));
             prop_assert!(b.ring <= lines.max(least), "{} lines of {}", b.ring, lines);
             let mut ring = vec![usize::MAX; b.ring];

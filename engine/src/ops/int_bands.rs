@@ -1,30 +1,28 @@
-//! Integer products that make their own int8 input, in [`Bands`]: behind a group norm, or from rows
-//! that they round.
+//! Integer products that make their own input, in [`Bands`]: int8 or int16 of a whole picture, perhaps
+//! behind a group norm, or rows of int8.
 
 use std::ops::Range;
 
 use super::bands::{Bands, Granules, PIXELS};
 use super::int_matmul::{Codes, Input};
 use super::int_product::Product;
-use super::norm::Scales;
-use super::quantise;
+use super::scales::Scales;
 use super::source::{self, Lines, Source};
 use super::winograd_form::Form;
 use super::{Context, Operand, SharedBytes, SharedMut, as_bytes, int_winograd};
+use crate::activations::shorts_mut;
 use crate::fuse::Fused;
 use crate::graph::{ConvSpec, Prologue};
-use crate::kernels::Kernels;
-use crate::kernels::code::Code;
+use crate::kernels::code::{Code, inverse};
 use crate::kernels::int::BLOCK;
 use crate::kernels::rest::{Rest, RestValues};
-use crate::session::scratch_of;
 use crate::tensor::Shape;
 use crate::weights::Filter;
 
 /// The steps of the ring's pixels and the ring, in f32.
-pub(super) fn ring_scratch(bands: &Bands) -> usize {
+pub(super) fn ring_scratch(bands: &Bands, form: Option<Form>) -> usize {
     let pixels = bands.ring_pixels();
-    pixels.next_multiple_of(BLOCK) + (pixels + 1) * stride(bands.from) / size_of::<f32>()
+    pixels.next_multiple_of(BLOCK) + (pixels + 1) * stride(bands.from, form) / size_of::<f32>()
 }
 
 /// Lines of its output that a product computes together.
@@ -32,9 +30,26 @@ pub(super) fn granule(form: Option<Form>) -> usize {
     if form.is_some() { 2 } else { 1 }
 }
 
+/// Bytes of a value in the ring: a product in tiles transforms int16.
+pub(super) fn value_bytes(form: Option<Form>) -> usize {
+    if form.is_some() { size_of::<i16>() } else { 1 }
+}
+
 /// Bytes of a pixel.
-fn stride(shape: Shape) -> usize {
-    shape.c.next_multiple_of(BLOCK)
+fn stride(shape: Shape, form: Option<Form>) -> usize {
+    shape.c.next_multiple_of(BLOCK) * value_bytes(form)
+}
+
+/// The bands of a product, of which each is one block of tiles if there are any.
+fn bands(
+    filter: &Filter,
+    spec: ConvSpec,
+    shapes: [Shape; 2],
+    form: Option<Form>,
+    granules: Granules,
+) -> Bands {
+    let bands = Bands::with_granules(filter, spec, shapes, value_bytes(form), granules);
+    form.map_or(bands, |form| bands.no_higher(form.lines()))
 }
 
 /// Scratch memory of a product in bands, in f32.
@@ -44,10 +59,10 @@ pub(super) fn scratch(step: &Fused, filter: &Filter, spec: ConvSpec) -> usize {
     let [from, to] = [0, last].map(|i| source::granule_of(step, i));
     let granules = Granules { from, to: granule(form).max(if last > 0 { to } else { 1 }) };
     let shapes = [step.inputs[0].shape, step.shape];
-    let bands = Bands::with_granules(filter, spec, shapes, 1, granules);
+    let bands = bands(filter, spec, shapes, form, granules);
     let summand = if last > 0 { source::scratch(step, last, bands.height()) } else { 0 };
     let sources = source::scratch(step, 0, bands.ring) + summand;
-    ring_scratch(&bands) + sources + form.map_or(0, int_winograd::scratch)
+    ring_scratch(&bands, form) + sources + form.map_or(0, int_winograd::scratch)
 }
 
 /// Computes all bands of an integer product.
@@ -62,8 +77,8 @@ pub(super) fn conv(
     let [x, scales, summand] = [0, 1, call.summand_input()].map(|i| inputs[i]);
     let granules = Granules { from: x.granule(), to: granule(product.form).max(summand.granule()) };
     let shapes = [x.shape, product.to];
-    let bands = Bands::with_granules(call.filter, *call.spec, shapes, 1, granules);
-    let (mut ring, space) = Ring::new(&bands, space);
+    let bands = bands(call.filter, *call.spec, shapes, product.form, granules);
+    let (mut ring, space) = Ring::new(&bands, product.form, space);
     source::open(x, bands.ring, space, c, &mut |x, space, c| {
         let mut walk = Walk::new(prologue, scales.data, bands, &mut ring, x);
         if !call.epilogue.residual {
@@ -112,42 +127,27 @@ impl<'a, 'b> Walk<'a, 'b> {
         let (n, pixels) = self.bands.next(&out, &mut self.ready);
         self.x.advance(pixels.clone(), c);
         let x = self.x.lines();
-        match self.prologue {
+        let codes = match self.prologue {
             Prologue::Normalise { silu } => {
                 let scales = Scales::of(self.scales, self.bands.from.c, n);
-                self.ring.fill_zeros(scales.code, c.kernels);
-                self.ring.normalise(x, &scales, silu, pixels, c);
+                Codes::Picture(match product.form {
+                    Some(_) => self.ring.normalise_wide(x, &scales, silu, pixels, c),
+                    None => self.ring.normalise(x, &scales, silu, pixels, c),
+                })
             }
-            Prologue::Round => self.ring.round(x, pixels, c),
-        }
-        product.with_input(self.input(), self.bands.to).run(out, space, c);
-    }
-
-    /// The ring as what the product reads.
-    fn input(&self) -> Input<'_> {
-        let (bands, ring, width) = (&self.bands, &*self.ring, self.bands.from.c);
-        let codes = match self.prologue {
-            Prologue::Round => Codes::steps(ring.steps, ring.pixels),
-            Prologue::Normalise { .. } => Codes {
-                steps: &self.scales[2 * width..],
-                zeros: Some(&self.scales[2 * width + 1..]),
-                apart: Scales::len(width),
-                share: bands.to.positions(),
-                cycle: bands.to.n,
-            },
+            Prologue::Round => {
+                self.ring.round(x, pixels, c);
+                Codes::Rows { steps: self.ring.steps, cycle: self.ring.pixels }
+            }
         };
-        Input {
-            bytes: ring.bytes,
-            shape: bands.from,
-            lines: bands.ring,
-            zero_rows: 1,
-            stride: ring.stride,
-            codes,
-        }
+        let (ring, bands) = (&self.ring, &self.bands);
+        let (bytes, stride) = (&*ring.bytes, ring.stride);
+        let input = Input { bytes, shape: bands.from, lines: bands.ring, stride, codes };
+        product.with_input(input, bands.to).run(out, space, c);
     }
 }
 
-/// Lines of int8 activations, of which the last few written are there.
+/// Lines of activations, of which the last few written are there.
 pub(super) struct Ring<'a> {
     steps: &'a mut [f32],
     bytes: &'a mut [u8],
@@ -157,19 +157,19 @@ pub(super) struct Ring<'a> {
 
 impl<'a> Ring<'a> {
     /// A ring for some bands in the first of the scratch memory, and the rest of that.
-    pub fn new(bands: &Bands, space: &'a mut [f32]) -> (Self, &'a mut [f32]) {
-        let (own, rest) = space.split_at_mut(ring_scratch(bands));
-        let (pixels, stride) = (bands.ring_pixels(), stride(bands.from));
+    pub fn new(bands: &Bands, form: Option<Form>, space: &'a mut [f32]) -> (Self, &'a mut [f32]) {
+        let (own, rest) = space.split_at_mut(ring_scratch(bands, form));
+        let (pixels, stride) = (bands.ring_pixels(), stride(bands.from, form));
         let (steps, bytes) = own.split_at_mut(pixels.next_multiple_of(BLOCK));
         (Self { steps, bytes: as_bytes(bytes), pixels, stride }, rest)
     }
 
     /// Fills the row that padding reads.
-    fn fill_zeros(&mut self, code: Code, k: &Kernels) {
-        let zero = k.int.offset.wrapping_add_signed(code.zero as i8);
+    fn fill_zeros(&mut self, zero: u8) {
         self.bytes[self.pixels * self.stride..].fill(zero);
     }
 
+    /// Fills pixels with int8 of a picture, and says what they stand for.
     fn normalise(
         &mut self,
         x: Lines<'_>,
@@ -177,41 +177,56 @@ impl<'a> Ring<'a> {
         silu: bool,
         pixels: Range<usize>,
         c: &mut Context<'_>,
-    ) {
-        let k = c.kernels;
-        let (affine, rounding) = (scales.affine(silu), scales.code.rounding());
-        self.fill(x, pixels, c, |x, y, _, _| k.normalise(x, 0, &affine, rounding, y));
+    ) -> Code {
+        let (k, code) = (c.kernels, scales.code);
+        let (affine, rounding) = (scales.affine(silu), code.rounding());
+        self.fill_zeros(k.int.offset.wrapping_add_signed(code.zero as i8));
+        self.fill(x, pixels, c, |x, y, _| k.normalise(x, 0, &affine, rounding, y));
+        code
+    }
+
+    /// The same in int16.
+    fn normalise_wide(
+        &mut self,
+        x: Lines<'_>,
+        scales: &Scales<'_>,
+        silu: bool,
+        pixels: Range<usize>,
+        c: &mut Context<'_>,
+    ) -> Code {
+        let (k, step) = (c.kernels, scales.wide_step);
+        let (affine, inverse) = (scales.affine(silu), inverse(step));
+        self.fill_zeros(0);
+        self.fill(x, pixels, c, |x, y, _| {
+            k.normalise_wide(x, 0, &affine, inverse, shorts_mut(y));
+        });
+        Code { step, zero: 0 }
     }
 
     /// Rounds pixels of `x`, or copies those that are int8 already.
     fn round(&mut self, x: Lines<'_>, pixels: Range<usize>, c: &mut Context<'_>) {
         let k = c.kernels;
-        self.fill(x, pixels, c, |x, y, step, space| {
-            if let RestValues::Int8 { steps, bytes, .. } = x.values {
+        self.fill(x, pixels, c, |x, y, step| match x.values {
+            RestValues::Int8 { steps, bytes, .. } => {
                 *step = steps[0];
-                return y.copy_from_slice(bytes);
+                y.copy_from_slice(bytes);
             }
-            let values = &mut space[..x.width];
-            k.read(x, 0, 0, values);
-            let rounding;
-            (*step, rounding) = quantise::step(k.magnitude(values));
-            k.quantise(rounding, values, y);
+            _ => *step = k.round(x, 0, y),
         });
     }
 
-    /// Calls `f(row of x, its bytes, its step, scratch)` for some pixels, on all threads.
+    /// Calls `f(row of x, its bytes, its step)` for some pixels, on all threads.
     fn fill(
         &mut self,
         x: Lines<'_>,
         pixels: Range<usize>,
         c: &mut Context<'_>,
-        f: impl Fn(&Rest<'_>, &mut [u8], &mut f32, &mut [f32]) + Sync,
+        f: impl Fn(&Rest<'_>, &mut [u8], &mut f32) + Sync,
     ) {
         let (bytes, steps) =
             (SharedBytes(self.bytes.as_mut_ptr()), SharedMut(self.steps.as_mut_ptr()));
-        let (ring, stride, scratch, k) = (self.pixels, self.stride, c.scratch, c.kernels);
-        c.pool.run(pixels.len().div_ceil(PIXELS), &|worker, task| {
-            let mut space = scratch_of(scratch, worker);
+        let (ring, stride, k) = (self.pixels, self.stride, c.kernels);
+        c.pool.run(pixels.len().div_ceil(PIXELS), &|_, task| {
             let first = pixels.start + task * PIXELS;
             for pixel in first..(first + PIXELS).min(pixels.end) {
                 let at = pixel % ring;
@@ -221,7 +236,7 @@ impl<'a> Ring<'a> {
                 let (x, y, step) = unsafe {
                     (x.row(k, pixel), bytes.slice(at * stride, stride), steps.slice(at, 1))
                 };
-                f(&x, y, &mut step[0], &mut space);
+                f(&x, y, &mut step[0]);
             }
         });
     }

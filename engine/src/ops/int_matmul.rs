@@ -17,7 +17,8 @@ use crate::activations::Format;
 use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
 use crate::kernels::code::Code;
 use crate::kernels::int::{self, Int4Kernels, IntTile};
-use crate::kernels::rows::{IntFinish, Place, Zeros};
+use crate::kernels::rows::{IntFinish, Place, Zero};
+use crate::prefetch::prefetch;
 use crate::session::scratch_of;
 use crate::tensor::Shape;
 use crate::weights::LANES;
@@ -39,6 +40,8 @@ fn taps_per_segment(panels: &IntPanels) -> usize {
 /// Lengths of the parts of a thread's scratch memory, in f32.
 struct Scratch {
     offsets: usize,
+    /// Of steps, and of zero points.
+    steps: usize,
     sums: usize,
     decoded: usize,
     staged: usize,
@@ -51,6 +54,7 @@ impl Scratch {
         let rows = if taps_per_segment(panels) == taps { int::MAX_ROWS } else { ROWS_PER_TASK };
         Self {
             offsets: ROWS_PER_TASK * taps,
+            steps: ROWS_PER_TASK,
             sums: rows * int::MAX_PANELS * LANES,
             decoded: int::MAX_PANELS
                 * taps_per_segment(panels)
@@ -62,52 +66,53 @@ impl Scratch {
     }
 }
 
-/// Room for offsets, sums, decoded weights and rows of `out` that wait to be rounded.
+/// Room for offsets, steps, sums, decoded weights and rows of `out` that wait to be rounded.
 pub(super) fn thread_scratch(panels: &IntPanels, out: Shape, format: Format) -> usize {
     let s = Scratch::new(panels, int8_rows(out, format).map_or(0, |rows| rows.shape.c));
-    s.offsets + s.sums + s.decoded + s.staged
+    s.offsets + s.steps + s.sums + s.decoded + s.staged
 }
 
 /// int8 activations.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
-    /// Rows of `stride` bytes, the last ones of zeros.
+    /// Rows of `stride` bytes, the last of zeros.
     pub bytes: &'a [u8],
     pub shape: Shape,
     /// Lines of pixels in `bytes`. Line `y` of picture `n` is the one of `n * h + y` modulo this.
     pub lines: usize,
-    /// Rows of zeros. Picture `n` has the one of `n` modulo this.
-    pub zero_rows: usize,
     pub stride: usize,
     pub codes: Codes<'a>,
 }
 
 /// What the activations behind each output pixel stand for.
 #[derive(Clone, Copy)]
-pub(super) struct Codes<'a> {
-    /// What a step is worth.
-    pub steps: &'a [f32],
-    /// Zero points, where they are not 0.
-    pub zeros: Option<&'a [f32]>,
-    /// Distance from one to the next, of both.
-    pub apart: usize,
-    /// Pixels that share one.
-    pub share: usize,
-    /// How many there are before they start again.
-    pub cycle: usize,
+pub(super) enum Codes<'a> {
+    /// A step for each pixel, `cycle` of them before they start again.
+    Rows { steps: &'a [f32], cycle: usize },
+    /// One for all.
+    Picture(Code),
 }
 
-impl<'a> Codes<'a> {
-    const NONE: Codes<'static> = Codes::steps(&[], 1);
-
-    /// A step for each pixel, `cycle` of them before they start again.
-    pub const fn steps(steps: &'a [f32], cycle: usize) -> Self {
-        Self { steps, zeros: None, apart: 1, share: 1, cycle }
+impl Codes<'_> {
+    /// What a step is worth.
+    pub fn step(&self, row: usize) -> f32 {
+        match self {
+            Self::Rows { steps, cycle } => steps[row % cycle],
+            Self::Picture(code) => code.step,
+        }
     }
 
-    pub fn of(&self, row: usize) -> Code {
-        let at = row / self.share % self.cycle * self.apart;
-        Code { step: self.steps[at], zero: self.zeros.map_or(0, |zeros| zeros[at] as i32) }
+    /// What is zero, if that is not 0.
+    fn zero(&self) -> Option<i32> {
+        match self {
+            Self::Picture(Code { zero, .. }) if *zero != 0 => Some(*zero),
+            _ => None,
+        }
+    }
+
+    /// What the steps of some pixels are worth.
+    fn look_up(&self, rows: Range<usize>, steps: &mut [f32]) {
+        steps.iter_mut().zip(rows).for_each(|(step, row)| *step = self.step(row));
     }
 }
 
@@ -116,9 +121,8 @@ impl Input<'_> {
         bytes: &[],
         shape: Shape::vector(0, 0),
         lines: 0,
-        zero_rows: 1,
         stride: 0,
-        codes: Codes::NONE,
+        codes: Codes::Rows { steps: &[], cycle: 1 },
     };
 
     /// Where a pixel starts.
@@ -126,9 +130,9 @@ impl Input<'_> {
         ((n * self.shape.h + y) % self.lines * self.shape.w + x) * self.stride
     }
 
-    /// Where the row of zeros of a picture starts.
-    pub fn zeros(&self, n: usize) -> usize {
-        (self.lines * self.shape.w + n % self.zero_rows) * self.stride
+    /// Where the row of zeros starts.
+    pub fn zeros(&self) -> usize {
+        self.lines * self.shape.w * self.stride
     }
 }
 
@@ -188,6 +192,8 @@ struct Task<'a> {
     rows: Range<usize>,
     /// Where they read their taps, see [`Product::locate`].
     offsets: &'a [u32],
+    /// What a step of the activations behind each is worth; looked up once for all panels.
+    steps: &'a [f32],
     /// Where their values go, and the pixel whose values go to its start.
     out: Place,
     first: usize,
@@ -232,17 +238,19 @@ impl Product<'_> {
     fn compute(&self, rows: Range<usize>, groups: Range<usize>, scratch: &mut [f32]) {
         let sizes = Scratch::new(self.panels, self.staged());
         let (offsets, rest) = scratch.split_at_mut(sizes.offsets);
+        let (steps, rest) = rest.split_at_mut(sizes.steps);
         let (sums, rest) = rest.split_at_mut(sizes.sums);
         let (decoded, staged) = rest.split_at_mut(sizes.decoded);
         let (offsets, sums, decoded) =
             (as_u32(offsets), as_i32(sums), bytes_as_i8(as_bytes(decoded)));
         self.locate(rows.clone(), offsets);
+        self.input.codes.look_up(rows.clone(), steps);
         let (out, first) = match self.out {
             Output::Direct(place) => (place.place(), self.first),
             Output::Rounded(_) => (Place::F32(staged.as_mut_ptr()), rows.start),
         };
         self.stage_summand(rows.clone(), staged);
-        let task = Task { rows: rows.clone(), offsets, out, first };
+        let task = Task { rows: rows.clone(), offsets, steps, out, first };
         let (taps, each) = (self.panels.shape.taps, taps_per_segment(self.panels));
         for index in groups {
             let group = self.group(index);
@@ -311,7 +319,7 @@ impl Product<'_> {
         let x = (at % to.w * spec.stride + tap % kw).checked_sub(spec.padding.left);
         let at = match (y.map(|y| y >> shift), x.map(|x| x >> shift)) {
             (Some(y), Some(x)) if y < from.h && x < from.w => self.input.pixel(n, y, x),
-            _ => self.input.zeros(n),
+            _ => self.input.zeros(),
         };
         at as u32
     }
@@ -429,11 +437,25 @@ impl Product<'_> {
                 sum_stride: group.count * LANES,
                 accumulate: segment.start > 0,
             };
+            if last {
+                self.ask_for_residual(row..row + height, group);
+            }
             self.tiles(&tile);
             if last {
                 self.finish(task, row, height, group, sums);
             }
             (row, at) = (row + height, at + height * shape.taps);
+        }
+    }
+
+    /// Lets the summands of a tile come while it is computed.
+    fn ask_for_residual(&self, rows: Range<usize>, group: Group) {
+        const LINE: usize = 64;
+        let (first, width) = (group.first * LANES, group.count * LANES);
+        for row in rows {
+            let Some(place) = self.summand.and_then(|s| s.place(row)) else { return };
+            let bytes = place.offset(first).bytes(width);
+            bytes.step_by(LINE).for_each(|at| prefetch(std::ptr::without_provenance(at)));
         }
     }
 
@@ -465,25 +487,19 @@ impl Product<'_> {
     }
 
     fn finish(&self, task: &Task<'_>, row: usize, height: usize, group: Group, sums: &[i32]) {
-        let (mut row_scales, mut zeros) = ([0.0; int::MAX_ROWS], [0; int::MAX_ROWS]);
-        for i in 0..height {
-            let code = self.input.codes.of(row + i);
-            (row_scales[i], zeros[i]) = (code.step, code.zero);
-        }
+        let own = row - task.rows.start..row - task.rows.start + height;
         let epilogue = self.call.epilogue;
         let columns = group.first * LANES..((group.first + group.count) * LANES).min(self.to.c);
         let width = if epilogue.gated { LANES } else { columns.len() };
         let out = task.out.offset((row - task.first) * self.to.c + columns.start);
         let summand = |s: Lines<'_>| s.place(row).map_or(out, |place| place.offset(columns.start));
         let n = row / self.to.positions();
+        let totals = &self.panels.totals[columns.start..];
         let finish = IntFinish {
             sums,
             panels: group.count,
-            row_scales: &row_scales[..height],
-            zeros: self.input.codes.zeros.map(|_| Zeros {
-                rows: &zeros[..height],
-                totals: &self.panels.totals[columns.start..],
-            }),
+            row_scales: &task.steps[own],
+            zero: self.input.codes.zero().map(|at| Zero { at, totals }),
             scales: &self.panels.steps[columns.start..],
             bias: self.call.filter.bias.as_deref().map(|b| &b[columns.start..]),
             vector: self.vector.map(|v| &v[n * self.to.c + columns.start..]),

@@ -8,7 +8,6 @@ use super::output::Output;
 use super::source::Lines;
 use super::winograd_form::Form;
 use super::{Context, Operand, Operands, int_bands, int_winograd, int8_rows};
-use crate::activations::Steps;
 use crate::int_weights::IntPanels;
 use crate::kernels::Kernels;
 use crate::tensor::Shape;
@@ -67,23 +66,9 @@ impl<'a> Product<'a> {
             unreachable!("the plan gives integer products int8 activations");
         };
         let (steps, bytes) = layout.split(x.data);
-        let input = Input {
-            bytes,
-            shape: x.shape,
-            lines: x.shape.n * x.shape.h,
-            zero_rows: layout.zero_rows(),
-            stride: layout.stride(),
-            codes: match layout.steps {
-                Steps::PerRow => Codes::steps(steps, steps.len()),
-                Steps::PerImage => Codes {
-                    steps,
-                    zeros: Some(&steps[x.shape.n..]),
-                    apart: 1,
-                    share: self.to.positions(),
-                    cycle: x.shape.n,
-                },
-            },
-        };
+        let (shape, stride) = (x.shape, layout.stride());
+        let codes = Codes::Rows { steps, cycle: steps.len() };
+        let input = Input { bytes, shape, lines: shape.n * shape.h, stride, codes };
         self.with_input(input, self.to)
     }
 

@@ -194,12 +194,12 @@ impl Tiled<'_> {
         let (positions, count) = (self.form.positions(), tiles.len());
         let bytes = SharedBytes(as_bytes(bytes).as_mut_ptr());
         let (steps, zeros) = (SharedMut(steps.as_mut_ptr()), SharedMut(zeros.as_mut_ptr()));
+        // The lines of a run are those of one picture.
+        let picture = self.p.input.codes.step(0);
         c.pool.run(count.div_ceil(WINDOWS_PER_TASK), &|_, task| {
             let first = task * WINDOWS_PER_TASK;
             for at in first..(first + WINDOWS_PER_TASK).min(count) {
                 let mut codes = [Code::default(); MAX_POSITIONS];
-                let [n, ..] = self.place(tiles.start + at);
-                let picture = self.code_of(n);
                 // SAFETY: inside the block's memory; no other task has this tile.
                 let (steps, zeros) = unsafe {
                     self.window(tiles.start + at, (at, count), bytes, &mut codes);
@@ -207,7 +207,7 @@ impl Tiled<'_> {
                     (steps.slice(at, positions), as_i32(zeros.slice(at, positions)))
                 };
                 for ((code, step), zero) in codes.iter().zip(steps).zip(zeros) {
-                    *step = picture.step * code.step;
+                    *step = picture * code.step;
                     *zero = code.zero;
                 }
             }
@@ -236,34 +236,29 @@ impl Tiled<'_> {
         let [n, y, x] = self.place(tile);
         let shift = usize::from(self.p.call.spec.upsample);
         let input = self.p.input.bytes;
-        let mut pixels = [input.as_ptr(); MAX_POSITIONS];
+        let mut pixels = [input.as_ptr().cast(); MAX_POSITIONS];
         for (i, pixel) in pixels[..side * side].iter_mut().enumerate() {
             let y = ((y >> shift) + i / side).checked_sub(1);
             let x = ((x >> shift) + i % side).checked_sub(1);
-            *pixel = input[self.pixel(n, y, x)..][..channels].as_ptr();
+            let bytes = &input[self.pixel(n, y, x)..][..channels * size_of::<i16>()];
+            *pixel = bytes.as_ptr().cast();
         }
-        let zero = self.code_of(n).zero as i16;
         // SAFETY: every pixel has its channels, and `bytes` room for all positions of the tile.
         unsafe {
             let out = bytes.slice(at * channels, 1).as_mut_ptr();
             let offset = self.p.kernels.int.offset;
             let stride = count * channels + APART;
-            let window = Window { side, pixels, channels, offset, zero, out, stride };
+            let window = Window { side, pixels, channels, offset, out, stride };
             (self.p.kernels.int.transforms.window)(&window, codes);
         }
     }
 
-    /// What the activations of a picture stand for.
-    fn code_of(&self, n: usize) -> Code {
-        self.p.input.codes.of(n * self.form.to.positions())
-    }
-
-    /// Where a pixel of the input lies; outside of it, where the picture's row of zeros does.
+    /// Where a pixel of the input lies; outside of it, where the row of zeros does.
     fn pixel(&self, n: usize, y: Option<usize>, x: Option<usize>) -> usize {
         let input = &self.p.input;
         match (y, x) {
             (Some(y), Some(x)) if y < input.shape.h && x < input.shape.w => input.pixel(n, y, x),
-            _ => input.zeros(n),
+            _ => input.zeros(),
         }
     }
 

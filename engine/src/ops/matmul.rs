@@ -11,7 +11,7 @@
 use std::ops::Range;
 
 use super::bands::Bands;
-use super::norm::Scales;
+use super::scales::Scales;
 use super::{Context, Operands, SharedMut};
 use crate::graph::{ConvSpec, Epilogue, Prologue};
 use crate::kernels::Kernels;

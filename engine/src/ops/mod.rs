@@ -14,12 +14,14 @@ mod output;
 mod pack;
 mod quantise;
 mod rows;
+mod scales;
 mod shape;
 mod source;
 mod winograd_form;
 
 pub(crate) use matmul::MAX_TAPS;
-pub(crate) use norm::{reads_lines_of, scales_shape};
+pub(crate) use norm::reads_lines_of;
+pub(crate) use scales::scales_shape;
 pub(crate) use winograd_form::has_form as has_winograd_form;
 
 use std::sync::Mutex;
@@ -144,7 +146,7 @@ fn int8_rows(shape: Shape, format: Format) -> Option<Rows> {
         Format::F32 | Format::F16 | Format::PackedQueries { .. } | Format::PackedKeys { .. } => {
             None
         }
-        Format::Int8(steps) => Some(Rows { shape, steps }),
+        Format::Int8 => Some(Rows { shape }),
     }
 }
 
@@ -180,6 +182,7 @@ pub(crate) fn execute(op: &Op, o: Operands<'_>, c: &mut Context<'_>) {
             let g = norm::Groups { norm, groups: *groups, eps: *eps, silu: *silu };
             norm::scales_alone(&g, o, c);
         }
+        Op::RangeScales => scales::of_range(o, c),
         Op::LayerNorm { norm, eps } => norm::layer_norm(norm, *eps, o, c),
         Op::Attention { heads, mask } => attention::attention(*heads, *mask, o, c),
         Op::PackQueries => pack::pack_queries(o, c),
@@ -211,7 +214,7 @@ pub(crate) fn scratch(step: &Fused) -> usize {
             true => int_bands::scratch(step, filter, *spec),
             false => matmul::scratch(filter, *spec, [step.inputs[0].shape, step.shape]),
         },
-        Op::Quantise => quantise::scratch(step.shape, step.format),
+        Op::RangeScales => scales::scratch(step.inputs[0].shape),
         Op::Attention { heads, .. } => attention::scratch(*heads, step.inputs[1].shape),
         _ => 0,
     }
@@ -234,6 +237,7 @@ fn own_thread_scratch(step: &Fused) -> usize {
         },
         Op::LayerNorm { .. } | Op::GroupNorm { .. } => norm::thread_scratch(step.shape),
         Op::Quantise | Op::Concat => step.shape.c,
+        Op::RangeScales => step.inputs[0].shape.c,
         Op::IntAttention { heads } => int_attention::thread_scratch(*heads, step.shape),
         Op::Attention { heads, .. } => attention::thread_scratch(*heads, step.shape),
         Op::PackQueries | Op::PackKeys => pack::thread_scratch(step),

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 
+use super::scales::{Scales, set_range};
 use super::source::{self, Lines};
 use super::{
     Context, Operand, Operands, SharedMut, for_chunks, int8_rows, quantise, rows_per_task,
@@ -14,12 +15,11 @@ use super::{
 use crate::fuse::Fused;
 use crate::graph::Pointwise;
 use crate::kernels::Kernels;
-use crate::kernels::code::Code;
-use crate::kernels::rest::ChannelMoments;
-use crate::kernels::rows::{LayerNorm, ScaleShift};
+use crate::kernels::rest::{ChannelMoments, Rest};
+use crate::kernels::rows::LayerNorm;
 use crate::session::scratch_of;
 use crate::tensor::Shape;
-use crate::weights::{LANES, Norm};
+use crate::weights::Norm;
 
 /// Positions per chunk of statistics.
 const POSITIONS: usize = 128;
@@ -36,15 +36,14 @@ pub(super) fn layer_norm(norm: &Norm, eps: f32, o: Operands<'_>, c: &mut Context
         return each_row(x, o.out, c, |_, x, y| k.layer_norm(&p, x, y));
     };
     let (steps, bytes) = layout.split_mut(o.out);
-    quantise::zero_rows(&layout, steps, bytes, k);
+    quantise::zero_row(&layout, bytes, k);
     let steps = SharedMut(steps.as_mut_ptr());
     quantise::for_rows(&layout, bytes, c, |row, y, scratch| {
         let (normed, space) = scratch.split_at_mut(width);
         k.layer_norm(&p, x.row(k, row, space), normed);
-        let (value, rounding) = quantise::step(k.magnitude(normed));
-        k.quantise(rounding, normed, y);
+        let step = k.round(&Rest::row(normed), 0, y);
         // SAFETY: the row's own step.
-        unsafe { *steps.pointer(row) = value }
+        unsafe { *steps.pointer(row) = step }
     });
 }
 
@@ -71,38 +70,6 @@ pub(super) struct Groups<'a> {
     pub groups: usize,
     pub eps: f32,
     pub silu: bool,
-}
-
-/// What a group norm comes to for one picture: `scale[c], shift[c]`, and the step and the zero point
-/// of its values in int8.
-#[derive(Clone, Copy)]
-pub(super) struct Scales<'a> {
-    pub scale: &'a [f32],
-    pub shift: &'a [f32],
-    pub code: Code,
-}
-
-impl<'a> Scales<'a> {
-    /// Length of the scales of one picture of `width` channels.
-    pub const fn len(width: usize) -> usize {
-        2 * width + LANES
-    }
-
-    /// Those of picture `n` among `all`.
-    pub fn of(all: &'a [f32], width: usize, n: usize) -> Self {
-        let (scale, rest) = all[n * Self::len(width)..][..Self::len(width)].split_at(width);
-        let code = Code { step: rest[width], zero: rest[width + 1] as i32 };
-        Self { scale, shift: &rest[..width], code }
-    }
-
-    pub fn affine(&self, silu: bool) -> ScaleShift<'a> {
-        ScaleShift { scale: self.scale, shift: self.shift, silu }
-    }
-}
-
-/// The shape of the scales of all pictures of `shape`.
-pub(crate) fn scales_shape(shape: Shape) -> Shape {
-    Shape::vector(shape.n, Scales::len(shape.c))
 }
 
 /// Rows of statistics per chunk: means, squared deviations and extremes of every channel.
@@ -197,9 +164,8 @@ fn scales_from(g: &Groups<'_>, k: &Kernels, shape: Shape, stats: &mut [f32], sca
     let images = stats.chunks_exact_mut(chunks * PARTS * width);
     for (stats, scales) in images.zip(scales.chunks_exact_mut(Scales::len(width))) {
         combine(g, positions, stats, scales);
-        let [low, high] = range(k, g.silu, width, stats, scales);
-        let Code { step, zero } = Code::spanning(low, high);
-        (scales[2 * width], scales[2 * width + 1]) = (step, zero as f32);
+        let range = range(k, g.silu, width, stats, scales);
+        set_range(scales, width, range);
     }
 }
 
@@ -208,21 +174,7 @@ pub(super) fn group_norm(g: &Groups<'_>, o: Operands<'_>, c: &mut Context<'_>) {
     let (stats, scales) = o.scratch.split_at_mut(statistics_scratch(x.shape));
     group_scales(g, x, scales, stats, c);
     let scales_of = |row: usize| Scales::of(scales, width, row / x.shape.positions());
-    let Some(layout) = int8_rows(o.shape, o.format) else {
-        return each_row(x, o.out, c, |row, x, y| {
-            k.scale_shift(&scales_of(row).affine(g.silu), x, y);
-        });
-    };
-    let (steps, bytes) = layout.split_mut(o.out);
-    for n in 0..o.shape.n {
-        layout.set_image_code(steps, n, Scales::of(scales, width, n).code);
-    }
-    quantise::zero_rows(&layout, steps, bytes, k);
-    let rest = x.rest(k);
-    quantise::for_rows(&layout, bytes, c, |row, y, _| {
-        let scales = scales_of(row);
-        k.normalise(&rest, row, &scales.affine(g.silu), scales.code.rounding(), y);
-    });
+    each_row(x, o.out, c, |row, x, y| k.scale_shift(&scales_of(row).affine(g.silu), x, y));
 }
 
 /// The statistics of one chunk.

@@ -1,8 +1,9 @@
 //! Where an integer product's values go.
 
-use super::{SharedBytes, SharedMut, SharedPlace, int8_rows, quantise};
+use super::{SharedBytes, SharedMut, SharedPlace, int8_rows};
 use crate::activations::Format;
 use crate::kernels::Kernels;
+use crate::kernels::rest::Rest;
 use crate::tensor::Shape;
 
 /// The output of a product.
@@ -27,11 +28,10 @@ impl Rounded {
     /// # Safety
     /// The output has it, and no other task writes it.
     pub unsafe fn put(&self, k: &Kernels, row: usize, x: &[f32]) {
-        let (step, rounding) = quantise::step(k.magnitude(x));
         // SAFETY: the caller's contract.
         unsafe {
-            *self.steps.pointer(row) = step;
-            k.quantise(rounding, x, self.bytes.slice(row * self.stride, self.stride));
+            let bytes = self.bytes.slice(row * self.stride, self.stride);
+            *self.steps.pointer(row) = k.round(&Rest::row(x), 0, bytes);
         }
     }
 }

@@ -61,7 +61,7 @@ impl<'a> Lines<'a> {
     }
 
     pub fn is_int8(&self) -> bool {
-        matches!(self.x.format, Format::Int8(_))
+        matches!(self.x.format, Format::Int8)
     }
 }
 
@@ -143,7 +143,7 @@ pub(super) fn open(
         return with(made, space, c);
     };
     let bands = bands(filter, *spec, [input.shape, x.shape], (most, input.granule()));
-    let (mut ring, space) = Ring::new(&bands, space);
+    let (mut ring, space) = Ring::new(&bands, form, space);
     open(input, bands.ring, space, c, &mut |input, space, c| {
         let walk = Some(Walk::new(prologue, scales.data, bands, &mut ring, input));
         with(&mut Made { product, walk, space: own, buffer, first: 0 }, space, c);
@@ -158,7 +158,7 @@ pub(super) fn scratch(step: &Fused, i: usize, most: usize) -> usize {
     let Op::Conv { filter, spec, prologue: Some(_), .. } = &maker.op else { return own };
     let shapes = [maker.inputs[0].shape, maker.shape];
     let bands = bands(filter, *spec, shapes, (most, granule_of(maker, 0)));
-    own + int_bands::ring_scratch(&bands) + scratch(maker, 0, bands.ring)
+    own + int_bands::ring_scratch(&bands, form) + scratch(maker, 0, bands.ring)
 }
 
 /// How many lines of input `i` of a step come together.

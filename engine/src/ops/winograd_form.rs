@@ -18,7 +18,7 @@ const GROUP: usize = 6;
 /// Channels from which a group has half as many, so that its taps are not too many bytes.
 const DEEP: usize = 1281;
 /// Most bytes of the transformed windows of a block, and of outputs that wait to be rounded.
-const BLOCK_OF_TILES: usize = 4 << 20;
+const BLOCK_OF_TILES: usize = 3 << 20;
 /// Tiles whose products wait together.
 pub(super) const TILES: usize = 64;
 /// Bytes between planes, and between positions, beyond their length, so that the same place of all
@@ -77,7 +77,7 @@ impl Form {
         let wins = channels >= least.channels
             && filter.outputs() >= least.outputs
             && to.positions() >= least.positions;
-        let rounds = matches!(format, Format::Int8(_));
+        let rounds = matches!(format, Format::Int8);
         (fits && wins).then_some(Self { side, channels, to, rounds })
     }
 
@@ -112,7 +112,13 @@ impl Form {
     pub fn block(self) -> usize {
         let staged = if self.rounds { OUTPUTS * self.to.c * size_of::<f32>() } else { 0 };
         let most = (BLOCK_OF_TILES / (self.positions() * self.channels + staged)).max(1);
-        self.tiles().div_ceil(self.tiles().div_ceil(most).max(1))
+        self.tiles().min(most)
+    }
+
+    /// Most lines of output that are one block, of two at least.
+    pub fn lines(self) -> usize {
+        let [_, _, columns] = self.grid();
+        2 * (self.block() / columns).max(1)
     }
 
     pub fn panels(self) -> usize {

@@ -86,6 +86,16 @@ impl Simd for Avx2 {
         }
     }
     #[inline(always)]
+    unsafe fn store_i16(self, p: *mut i16) {
+        // SAFETY: the trait's contract. Packing works within halves of 128 bits; the permutation
+        // puts the quarters back in order.
+        unsafe {
+            let [a, b] = self.0.map(|v| _mm256_cvtps_epi32(v));
+            let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(a, b));
+            _mm256_storeu_si256(p.cast(), words);
+        }
+    }
+    #[inline(always)]
     unsafe fn max_i32(self, p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         Self(unsafe {

@@ -73,6 +73,14 @@ impl Simd for Avx512 {
         }
     }
     #[inline(always)]
+    unsafe fn store_i16(self, p: *mut i16) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let words = _mm512_cvtepi32_epi16(_mm512_cvtps_epi32(self.0));
+            _mm256_storeu_si256(p.cast(), words);
+        }
+    }
+    #[inline(always)]
     unsafe fn max_i32(self, p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         Self(unsafe {

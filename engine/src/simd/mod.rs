@@ -59,6 +59,8 @@ pub(crate) trait Simd: Copy {
     /// Writes sixteen lanes of -127 ..= 127, rounded (ties to even), as bytes, each plus `offset`
     /// modulo 256.
     unsafe fn store_i8(self, p: *mut u8, offset: u8);
+    /// Writes sixteen lanes of int16, rounded (ties to even).
+    unsafe fn store_i16(self, p: *mut i16);
     /// `self * b + c`, rounded once.
     unsafe fn fma(self, b: Self, c: Self) -> Self;
     unsafe fn add(self, b: Self) -> Self;

@@ -160,6 +160,15 @@ impl Simd for Neon {
         }
     }
     #[inline(always)]
+    unsafe fn store_i16(self, p: *mut i16) {
+        // SAFETY: the trait's contract.
+        unsafe {
+            let [a, b, c, d] = self.0.map(|v| vmovn_s32(vcvtnq_s32_f32(v)));
+            vst1q_s16(p, vcombine_s16(a, b));
+            vst1q_s16(p.add(LANES / 2), vcombine_s16(c, d));
+        }
+    }
+    #[inline(always)]
     unsafe fn max_i32(self, p: *const i32) -> Self {
         // SAFETY: the trait's contract.
         unsafe {

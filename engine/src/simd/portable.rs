@@ -71,6 +71,13 @@ impl Simd for Portable {
         unsafe { p.cast::<[u8; LANES]>().write(self.0.map(byte)) }
     }
     #[inline(always)]
+    unsafe fn store_i16(self, p: *mut i16) {
+        // SAFETY: the caller vouches for room for sixteen values at `p`.
+        unsafe {
+            p.cast::<[i16; LANES]>().write_unaligned(self.0.map(|v| v.round_ties_even() as i16));
+        }
+    }
+    #[inline(always)]
     unsafe fn max_i32(self, p: *const i32) -> Self {
         // SAFETY: the caller vouches for sixteen values at `p`.
         let v = Self(unsafe { p.cast::<[f32; LANES]>().read_unaligned() });
