@@ -18,7 +18,7 @@ use crate::weights::LANES;
 pub struct LargeMaps {
     /// Those that norms and roundings alone read are kept in int8.
     pub int8: usize,
-    /// So are sums of a residual stream.
+    /// So are sums of a residual stream. One that is but doubled counts as what it becomes.
     pub int8_sums: usize,
 }
 
@@ -35,7 +35,9 @@ pub(crate) fn choose(steps: &mut [Fused], outputs: &[Value], large: &LargeMaps) 
     let readers = readers(steps);
     // Whether a sum can be int8 rows depends on the sums behind it.
     for at in (0..steps.len()).rev() {
-        let can = gives_rows(&steps[at], large);
+        let read_by = readers.get(&steps[at].value).map_or(&[][..], |r| r);
+        let doubled = read_by.iter().all(|&(reader, _)| prepares_doubling(&steps[reader]));
+        let can = gives_rows(&steps[at], doubled, large);
         store(steps, at, &readers, outputs, can.then_some((Format::Int8, takes_rows)));
     }
     for at in 0..steps.len() {
@@ -74,15 +76,25 @@ fn store(
 
 /// Whether a step writes a value so large that it should be int8, and can. Not what sees one pixel at
 /// a time: in f16 it takes the place of a map twice as wide.
-fn gives_rows(step: &Fused, large: &LargeMaps) -> bool {
+fn gives_rows(step: &Fused, doubled: bool, large: &LargeMaps) -> bool {
     let Op::Conv { filter, prologue, epilogue, .. } = &step.op else { return false };
-    let from = match epilogue.residual {
-        true if prologue.is_none() || has_winograd_form(&step.op, step.shape) => return false,
-        true => large.int8_sums,
-        false => large.int8,
+    let positions = step.shape.positions();
+    let is_large = match epilogue.residual {
+        true if prologue.is_none() || has_winograd_form(&step.op, step.shape) => false,
+        true if doubled => 4 * positions >= large.int8_sums,
+        true => positions >= large.int8_sums,
+        false => positions >= large.int8,
     };
     let can = filter.is_integer() && filter.kernel() != (1, 1);
-    can && step.shape.positions() >= from && step.shape.c.is_multiple_of(LANES)
+    can && is_large && step.shape.c.is_multiple_of(LANES)
+}
+
+/// Whether a step doubles its input, or finds what that needs.
+fn prepares_doubling(step: &Fused) -> bool {
+    match &step.op {
+        Op::Conv { spec, .. } => spec.upsample,
+        op => matches!(op, Op::RangeScales),
+    }
 }
 
 /// Whether a step can read its input `i` as int8 rows: to norm or round them, or to add to them and

@@ -84,16 +84,6 @@ fn computing_anew_takes_less_memory() {
     assert!(kept > input + 2 * map && anew < input + 2 * map, "{kept} and {anew}");
 }
 
-#[cfg_attr(target_arch = "aarch64", ignore = "takes long under emulation")]
-#[test]
-fn a_norm_inside_of_a_winograd_product_is_the_same() {
-    let x = Tensor::random(Shape::image(1, 97, 80, 320), 1);
-    let none = LargeMaps { int8: usize::MAX, int8_sums: usize::MAX };
-    let [apart, inside] = [none, LargeMaps { int8: 1, ..none }]
-        .map(|large| run_once_with(&options(large, false), &x, |g, v| half(g, v, [320, 128], 1)));
-    assert!(apart == inside);
-}
-
 #[test]
 fn sums_in_int8_differ_by_roundings_alone() {
     let x = Tensor::random(Shape::image(2, 20, 23, 16), 1);
