@@ -165,7 +165,7 @@ impl Simd for Neon {
         unsafe {
             let [a, b, c, d] = self.0.map(|v| vmovn_s32(vcvtnq_s32_f32(v)));
             vst1q_s16(p, vcombine_s16(a, b));
-            vst1q_s16(p.add(LANES / 2), vcombine_s16(c, d));
+            vst1q_s16(p.add(8), vcombine_s16(c, d));
         }
     }
     #[inline(always)]
