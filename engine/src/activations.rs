@@ -135,13 +135,6 @@ fn halves(data: &[f32]) -> &[u16] {
     unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), 2 * data.len()) }
 }
 
-/// A buffer of int16.
-pub(crate) fn shorts_mut(data: &mut [u8]) -> &mut [i16] {
-    assert!(data.as_ptr().cast::<i16>().is_aligned());
-    // SAFETY: any bytes are an i16, twice the size; the alignment is right.
-    unsafe { std::slice::from_raw_parts_mut(data.as_mut_ptr().cast(), data.len() / 2) }
-}
-
 /// A buffer of f16.
 pub(crate) fn halves_mut(data: &mut [f32]) -> &mut [u16] {
     // SAFETY: any bytes are a u16, of half the size and alignment; and any bytes are an f32.

@@ -463,38 +463,22 @@ impl Kernels {
         unsafe { (self.narrow)(x, y) }
     }
 
-    /// Row `row` scaled and shifted, perhaps through SiLU, as bytes, padded with zeros to the length
-    /// of `y`.
+    /// Row `row` scaled and shifted, perhaps through SiLU, then rounded; padded with zeros to the
+    /// length of `y`, in bytes.
     pub fn normalise(
         &self,
         x: &Rest<'_>,
         row: usize,
         p: &ScaleShift<'_>,
-        rounding: Rounding,
+        q: Quantise,
         y: &mut [u8],
     ) {
-        let offset = self.int.offset;
-        let written = x.width.next_multiple_of(LANES);
-        assert!(x.has(row) && y.len() >= written);
+        let written = x.width.next_multiple_of(LANES) * q.size();
+        assert!(x.has(row) && y.len() >= written && y.as_ptr().addr().is_multiple_of(q.size()));
         assert!(p.scale.len() == x.width && p.shift.len() == x.width);
-        // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.normalise)(x, row, p, Quantise::Int8 { rounding, offset }, y) }
-        y[written..].fill(offset);
-    }
-
-    /// The same as int16.
-    pub fn normalise_wide(
-        &self,
-        x: &Rest<'_>,
-        row: usize,
-        p: &ScaleShift<'_>,
-        inverse: f32,
-        y: &mut [i16],
-    ) {
-        assert!(x.has(row) && y.len() == x.width && y.len().is_multiple_of(LANES));
-        assert!(p.scale.len() == x.width && p.shift.len() == x.width);
-        // SAFETY: lengths checked; the table was handed out for this machine.
-        unsafe { (self.normalise)(x, row, p, Quantise::Int16 { inverse }, bytes_of_mut(y)) }
+        // SAFETY: lengths and alignment checked; the table was handed out for this machine.
+        unsafe { (self.normalise)(x, row, p, q, y) }
+        y[written..].fill(self.int.offset);
     }
 
     /// Row `row` as bytes, with a step that none of its values exceeds 127 of, padded with zeros to
@@ -596,9 +580,4 @@ impl Kernels {
         // SAFETY: the table was handed out for this machine.
         unsafe { (self.scale)(factor, x) }
     }
-}
-
-fn bytes_of_mut(x: &mut [i16]) -> &mut [u8] {
-    // SAFETY: any bytes are a u8 and an i16; the length is that of the same memory.
-    unsafe { std::slice::from_raw_parts_mut(x.as_mut_ptr().cast(), size_of_val(x)) }
 }

@@ -347,6 +347,14 @@ pub(crate) enum Quantise {
 }
 
 impl Quantise {
+    /// Bytes of a value.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Int8 { .. } => 1,
+            Self::Int16 { .. } => size_of::<i16>(),
+        }
+    }
+
     /// Writes sixteen values of a row from `at` on.
     ///
     /// # Safety

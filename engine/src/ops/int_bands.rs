@@ -10,12 +10,12 @@ use super::scales::Scales;
 use super::source::{self, Lines, Source};
 use super::winograd_form::Form;
 use super::{Context, Operand, SharedBytes, SharedMut, as_bytes, int_winograd};
-use crate::activations::shorts_mut;
 use crate::fuse::Fused;
 use crate::graph::{ConvSpec, Prologue};
 use crate::kernels::code::{Code, inverse};
 use crate::kernels::int::BLOCK;
 use crate::kernels::rest::{Rest, RestValues};
+use crate::kernels::rows::Quantise;
 use crate::tensor::Shape;
 use crate::weights::Filter;
 
@@ -96,7 +96,7 @@ pub(super) fn conv(
 /// A walk through the bands of a product.
 pub(super) struct Walk<'a, 'b> {
     prologue: Prologue,
-    /// The [`Scales`] of all pictures, where the prologue is a norm.
+    /// The [`Scales`] of all pictures, where the prologue is not a rounding of rows.
     scales: &'a [f32],
     bands: Bands,
     ring: &'a mut Ring<'b>,
@@ -130,10 +130,8 @@ impl<'a, 'b> Walk<'a, 'b> {
         let codes = match self.prologue {
             Prologue::Normalise { silu } => {
                 let scales = Scales::of(self.scales, self.bands.from.c, n);
-                Codes::Picture(match product.form {
-                    Some(_) => self.ring.normalise_wide(x, &scales, silu, pixels, c),
-                    None => self.ring.normalise(x, &scales, silu, pixels, c),
-                })
+                let kind = (silu, product.form);
+                Codes::Picture(self.ring.normalise(x, &scales, kind, pixels, c))
             }
             Prologue::Round => {
                 self.ring.round(x, pixels, c);
@@ -164,43 +162,32 @@ impl<'a> Ring<'a> {
         (Self { steps, bytes: as_bytes(bytes), pixels, stride }, rest)
     }
 
-    /// Fills the row that padding reads.
-    fn fill_zeros(&mut self, zero: u8) {
-        self.bytes[self.pixels * self.stride..].fill(zero);
-    }
-
-    /// Fills pixels with int8 of a picture, and says what they stand for.
+    /// Fills pixels with int8 of a picture, or with int16 that a product in tiles transforms, and the
+    /// row that padding reads with zeros. Says what the values stand for.
     fn normalise(
         &mut self,
         x: Lines<'_>,
         scales: &Scales<'_>,
-        silu: bool,
+        (silu, form): (bool, Option<Form>),
         pixels: Range<usize>,
         c: &mut Context<'_>,
     ) -> Code {
-        let (k, code) = (c.kernels, scales.code);
-        let (affine, rounding) = (scales.affine(silu), code.rounding());
-        self.fill_zeros(k.int.offset.wrapping_add_signed(code.zero as i8));
-        self.fill(x, pixels, c, |x, y, _| k.normalise(x, 0, &affine, rounding, y));
+        let (k, offset) = (c.kernels, c.kernels.int.offset);
+        let (code, quantise, zero) = match form {
+            None => {
+                let (code, rounding) = (scales.code, scales.code.rounding());
+                let zero = offset.wrapping_add_signed(code.zero as i8);
+                (code, Quantise::Int8 { rounding, offset }, zero)
+            }
+            Some(_) => {
+                let (step, inverse) = (scales.wide_step, inverse(scales.wide_step));
+                (Code { step, zero: 0 }, Quantise::Int16 { inverse }, 0)
+            }
+        };
+        let affine = scales.affine(silu);
+        self.bytes[self.pixels * self.stride..].fill(zero);
+        self.fill(x, pixels, c, |x, y, _| k.normalise(x, 0, &affine, quantise, y));
         code
-    }
-
-    /// The same in int16.
-    fn normalise_wide(
-        &mut self,
-        x: Lines<'_>,
-        scales: &Scales<'_>,
-        silu: bool,
-        pixels: Range<usize>,
-        c: &mut Context<'_>,
-    ) -> Code {
-        let (k, step) = (c.kernels, scales.wide_step);
-        let (affine, inverse) = (scales.affine(silu), inverse(step));
-        self.fill_zeros(0);
-        self.fill(x, pixels, c, |x, y, _| {
-            k.normalise_wide(x, 0, &affine, inverse, shorts_mut(y));
-        });
-        Code { step, zero: 0 }
     }
 
     /// Rounds pixels of `x`, or copies those that are int8 already.
