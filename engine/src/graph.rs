@@ -238,6 +238,21 @@ impl fmt::Display for GraphError {
 
 impl std::error::Error for GraphError {}
 
+/// The input of a layer, kept readable; see [`Graph::tap`].
+#[derive(Clone, Debug)]
+pub struct Tap {
+    /// The layer's name.
+    pub layer: Arc<str>,
+    /// What it reads: `[n, h, w, channels]`.
+    pub input: Value,
+    /// The shape of that.
+    pub shape: Shape,
+    /// Kernel height and width.
+    pub kernel: (usize, usize),
+    /// How the kernel moves.
+    pub spec: ConvSpec,
+}
+
 /// A network for one set of shapes, built node by node. See the module's header.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -271,6 +286,22 @@ impl Graph {
     /// Declares that `value` is read after a run. The planner keeps it to the end.
     pub fn output(&mut self, value: Value) {
         self.outputs.push(value);
+    }
+
+    /// Declares the inputs of the layers whose names are `wanted` as outputs. Nothing is fused across
+    /// them any more, so that a network in floating point comes to the same up to rounding.
+    pub fn tap(&mut self, wanted: &dyn Fn(&str) -> bool) -> Vec<Tap> {
+        let tap = |node: &Node| match &node.op {
+            Op::Conv { filter, spec, .. } => {
+                let (layer, input) = (filter.name()?.clone(), node.inputs[0]);
+                let (shape, kernel) = (self.shape(input), filter.kernel());
+                wanted(&layer).then_some(Tap { layer, input, shape, kernel, spec: *spec })
+            }
+            _ => None,
+        };
+        let taps: Vec<Tap> = self.nodes.iter().filter_map(tap).collect();
+        taps.iter().for_each(|tap| self.output(tap.input));
+        taps
     }
 
     /// Convolution with `filter`, bias included: `[n, h, w, c_in] -> [n, h', w', c_out]`.

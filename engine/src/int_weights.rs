@@ -95,6 +95,11 @@ impl PanelShape {
         }
     }
 
+    /// Where the multiplier of an output's group lies, counted `[tap][group]`.
+    fn multiplier_at(&self, output: usize, group: usize) -> usize {
+        (output / LANES * self.taps * self.groups() + group) * LANES + output % LANES
+    }
+
     /// Where the weight of `(output, tap, channel)` lies in decoded panels.
     fn at(&self, output: usize, tap: usize, channel: usize) -> usize {
         let block = (output / LANES * self.taps + tap) * self.blocks() + channel / BLOCK;
@@ -250,6 +255,17 @@ pub struct PanelBytes<'a> {
     pub multipliers: Option<&'a [u8]>,
 }
 
+/// Integer weights in plain order, as whoever rounds them finds them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Integers {
+    /// What one step of each output is worth: `[outputs]`.
+    pub steps: Vec<f32>,
+    /// `[outputs][channels][taps]`: -127 to 127 of int8, -8 to 7 of int4.
+    pub values: Vec<i8>,
+    /// For int4, -15 to 15: `[outputs][taps][groups of 32 channels]`; int8 has none.
+    pub multipliers: Option<Vec<i8>>,
+}
+
 /// The panels of a filter in integers.
 #[derive(Clone, Debug)]
 pub(crate) struct IntPanels {
@@ -287,6 +303,44 @@ impl IntPanels {
                 Encoding::Int4 => panels.round_int4(output, &row),
             }
         }
+        panels.count_totals();
+        Ok(panels)
+    }
+
+    /// Lays integers out in panels.
+    pub fn from_integers(shape: PanelShape, integers: &Integers) -> Result<Self, WeightError> {
+        shape.check()?;
+        let PanelShape { outputs, taps, channels } = shape;
+        let Integers { steps, values, multipliers } = integers;
+        let (encoding, range) = match multipliers {
+            None => (Encoding::Int8, -127..=127),
+            Some(_) => (Encoding::Int4, -8..=7),
+        };
+        let groups = outputs * taps * shape.groups();
+        let whole = steps.len() == outputs
+            && values.len() == outputs * channels * taps
+            && multipliers.as_ref().is_none_or(|m| m.len() == groups);
+        if !whole || !values.iter().all(|value| range.contains(value)) {
+            return Err(WeightError(format!("the integers are not those of {shape:?}")));
+        }
+        let mut panels = Self::zeros(encoding, shape);
+        panels.steps[..outputs].copy_from_slice(steps);
+        for (i, value) in values.iter().enumerate() {
+            let at = shape.at(i / taps / channels, i % taps, i / taps % channels);
+            match &mut panels.values {
+                Values::Int8(values) => values.own()[at] = *value,
+                Values::Int4 { pairs, .. } => put_int4(pairs.own(), at, *value),
+            }
+        }
+        if let (Values::Int4 { multipliers: at, .. }, Some(given)) =
+            (&mut panels.values, multipliers)
+        {
+            for (i, value) in given.iter().enumerate() {
+                let (output, rest) = (i / taps / shape.groups(), i % (taps * shape.groups()));
+                at[shape.multiplier_at(output, rest)] = *value;
+            }
+        }
+        panels.check_values()?;
         panels.count_totals();
         Ok(panels)
     }
@@ -432,10 +486,8 @@ impl IntPanels {
                     *value = row[(first + i) * shape.taps + tap] * inverse;
                 }
                 let multiplier = best_multiplier(group);
-                let at = ((output / LANES * shape.taps + tap) * shape.groups() + first / GROUP)
-                    * LANES
-                    + output % LANES;
-                multipliers[at] = multiplier;
+                let at = tap * shape.groups() + first / GROUP;
+                multipliers[shape.multiplier_at(output, at)] = multiplier;
                 for (i, value) in group.iter().enumerate() {
                     let q = int4(*value, multiplier);
                     put_int4(pairs, shape.at(output, tap, first + i), q);
@@ -459,10 +511,9 @@ impl IntPanels {
         match &self.values {
             Values::Int8(values) => i32::from(values[at]),
             Values::Int4 { pairs, multipliers } => {
-                let line = output / LANES * self.shape.taps + tap;
-                let group = line * self.shape.groups() + channel / GROUP;
-                i32::from(get_int4(pairs, at))
-                    * i32::from(multipliers[group * LANES + output % LANES])
+                let group = tap * self.shape.groups() + channel / GROUP;
+                let multiplier = multipliers[self.shape.multiplier_at(output, group)];
+                i32::from(get_int4(pairs, at)) * i32::from(multiplier)
             }
         }
     }

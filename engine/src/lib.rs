@@ -31,9 +31,9 @@ mod storage;
 pub mod tensor;
 pub mod weights;
 
-pub use graph::{ConvSpec, Graph, GraphError, Mask, Padding, Pointwise, Rate, Value};
+pub use graph::{ConvSpec, Graph, GraphError, Mask, Padding, Pointwise, Rate, Tap, Value};
 pub use heap::release_freed_memory;
-pub use int_weights::{Encoding, PanelBytes, PanelShape, StoredPanels};
+pub use int_weights::{Encoding, Integers, PanelBytes, PanelShape, StoredPanels};
 pub use isa::{ISA_VARIABLE, Isa, IsaError};
 pub use machine::{Peak, PeakSource};
 pub use mapped::{MappedBytes, MappedFile};

@@ -9,9 +9,10 @@
 //! a scratch buffer that stays in the second-level cache while all pixels pass over it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::aligned::Aligned;
-use crate::int_weights::{Encoding, IntPanels, PanelBytes, PanelShape, StoredPanels};
+use crate::int_weights::{Encoding, IntPanels, Integers, PanelBytes, PanelShape, StoredPanels};
 use crate::mapped::MappedBytes;
 use crate::tensor::{DType, TensorView};
 
@@ -72,6 +73,7 @@ pub struct Filter {
     outputs: usize,
     channels: usize,
     kernel: (usize, usize),
+    name: Option<Arc<str>>,
 }
 
 impl Filter {
@@ -122,7 +124,22 @@ impl Filter {
         let shape = PanelShape { outputs: n, taps: kh * kw, channels: c };
         let read = |o: usize, out: &mut [f32]| weight.read_f32(o * row, out);
         let panels = Panels::Int(IntPanels::round(encoding, shape, &read)?);
-        Ok(Self { panels, bias: pad_bias(bias, n)?, outputs: n, channels: c, kernel: (kh, kw) })
+        Ok(Self::from_parts(panels, pad_bias(bias, n)?, [n, c, kh, kw]))
+    }
+
+    /// A layer `[out, in, kh, kw]` of integers that were found elsewhere. Bias `[out]`.
+    ///
+    /// # Errors
+    /// When there are not as many as the sizes ask for, they are beyond the encoding's range, or
+    /// sums would not fit 32 bits.
+    pub fn from_integers(
+        [outputs, channels, kh, kw]: [usize; 4],
+        integers: &Integers,
+        bias: Option<&TensorView<'_>>,
+    ) -> Result<Self, WeightError> {
+        let shape = PanelShape { outputs, taps: kh * kw, channels };
+        let panels = Panels::Int(IntPanels::from_integers(shape, integers)?);
+        Ok(Self::from_parts(panels, pad_bias(bias, outputs)?, [outputs, channels, kh, kw]))
     }
 
     /// A filter `[out, in, kh, kw]` of packed panels and a bias padded to whole panels.
@@ -131,7 +148,17 @@ impl Filter {
         bias: Option<Vec<f32>>,
         [outputs, channels, kh, kw]: [usize; 4],
     ) -> Self {
-        Self { panels, bias, outputs, channels, kernel: (kh, kw) }
+        Self { panels, bias, outputs, channels, kernel: (kh, kw), name: None }
+    }
+
+    /// The same filter under the name of its layer.
+    pub fn named(self, name: &str) -> Self {
+        Self { name: Some(name.into()), ..self }
+    }
+
+    /// The name of its layer, if it was given one.
+    pub fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref()
     }
 
     /// Takes the integer weights of a layer `[out, in, kh, kw]` as a file stores them. Bias `[out]`.
@@ -149,8 +176,7 @@ impl Filter {
     ) -> Result<Self, WeightError> {
         let shape = PanelShape { outputs, taps: kh * kw, channels };
         let panels = Panels::Int(IntPanels::stored(shape, stored, mapped)?);
-        let bias = pad_bias(bias, outputs)?;
-        Ok(Self { panels, bias, outputs, channels, kernel: (kh, kw) })
+        Ok(Self::from_parts(panels, pad_bias(bias, outputs)?, [outputs, channels, kh, kw]))
     }
 
     fn pack(
@@ -188,7 +214,7 @@ impl Filter {
                 Panels::F32(panels)
             }
         };
-        Ok(Self { panels, bias, outputs: n, channels: c, kernel: (kh, kw) })
+        Ok(Self::from_parts(panels, bias, [n, c, kh, kw]))
     }
 
     /// A filter of a weight's shape and encoding without its values: enough to plan, not to run.
@@ -196,13 +222,12 @@ impl Filter {
     /// # Errors
     /// When `weight` is neither a matrix nor a filter.
     pub fn hollow(weight: &TensorView<'_>, bias: bool) -> Result<Self, WeightError> {
-        let [outputs, channels, kh, kw] = extent(weight)?;
-        let kernel = (kh, kw);
+        let size = extent(weight)?;
         let panels = match weight.dtype() {
             DType::F16 => Panels::F16(Aligned::zeros(0)),
             _ => Panels::F32(Aligned::zeros(0)),
         };
-        Ok(Self { panels, bias: bias.then(Vec::new), outputs, channels, kernel })
+        Ok(Self::from_parts(panels, bias.then(Vec::new), size))
     }
 
     /// The same for integer weights of a layer `[out, in, kh, kw]`.
@@ -213,7 +238,7 @@ impl Filter {
     ) -> Self {
         let shape = PanelShape { outputs, taps: kh * kw, channels };
         let panels = Panels::Int(IntPanels::hollow(encoding, shape));
-        Self { panels, bias: bias.then(Vec::new), outputs, channels, kernel: (kh, kw) }
+        Self::from_parts(panels, bias.then(Vec::new), [outputs, channels, kh, kw])
     }
 
     /// The bytes that [`Filter::from_panels`] takes; `None` for weights in floating point.

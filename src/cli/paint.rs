@@ -193,6 +193,7 @@ mod tests {
             let image = RgbImage::from_pixel(2, 2, Rgb([request.seed as u8, 0, 9]));
             Ok(Painting {
                 image,
+                latent: Vec::new(),
                 request: Resolved {
                     prompt: request.prompt.clone(),
                     negative: request.negative.clone(),

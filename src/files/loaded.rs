@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use pochade_engine::{DType, MappedBytes, TensorView};
 
@@ -90,6 +90,38 @@ enum Data {
     Range(Range<usize>),
     /// Values that had to be put in another order.
     Owned(Vec<u8>),
+    /// What stands in the place of the file's tensor.
+    Replaced(Arc<NewTensor>),
+}
+
+/// A tensor that takes the place of one of a model, or stands beside them.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewTensor {
+    /// Canonical name.
+    pub name: String,
+    /// Dimensions, outermost first.
+    pub shape: Vec<usize>,
+    encoding: Encoding,
+    bytes: Vec<u8>,
+}
+
+impl NewTensor {
+    /// A tensor of these bytes, `None` where they are not what the shape takes.
+    pub fn new(name: String, dtype: DType, shape: Vec<usize>, bytes: Vec<u8>) -> Option<Self> {
+        TensorView::new(dtype, &shape, &bytes)?;
+        Some(Self { name, shape, encoding: Encoding::Plain(dtype), bytes })
+    }
+
+    /// A tensor of f32.
+    pub fn of_f32(name: String, shape: Vec<usize>, values: &[f32]) -> Option<Self> {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        Self::new(name, DType::F32, shape, bytes)
+    }
+
+    fn view(&self) -> Option<TensorView<'_>> {
+        let Encoding::Plain(dtype) = self.encoding else { return None };
+        TensorView::new(dtype, &self.shape, &self.bytes)
+    }
 }
 
 /// One canonical tensor, as the name maps find it.
@@ -127,21 +159,37 @@ impl ComponentWeights {
         Ok(Self { origin, files, entries, by_name, unused })
     }
 
+    /// Puts tensors in the place of those of their names. New names come at the end.
+    pub(super) fn replace(&mut self, tensors: &[Arc<NewTensor>]) {
+        for tensor in tensors {
+            let entry = Entry {
+                name: tensor.name.clone(),
+                file: 0,
+                tensor: 0,
+                shape: tensor.shape.clone(),
+                data: Data::Replaced(tensor.clone()),
+                hash: None,
+                intact: OnceLock::new(),
+            };
+            match self.by_name.get(&tensor.name) {
+                Some(&at) => self.entries[at] = entry,
+                None => {
+                    self.by_name.insert(tensor.name.clone(), self.entries.len());
+                    self.entries.push(entry);
+                }
+            }
+        }
+    }
+
     /// All tensors, in the order of execution.
     pub fn tensors(&self) -> impl Iterator<Item = TensorInfo<'_>> {
         self.entries.iter().map(|entry| {
-            let stored = self.stored(entry);
-            let bytes = match &entry.data {
-                Data::Range(range) => range.len(),
-                Data::Owned(bytes) => bytes.len(),
+            let (stored, encoding, bytes) = match &entry.data {
+                Data::Range(range) => (&self.stored(entry).name, self.encoding(entry), range.len()),
+                Data::Owned(bytes) => (&self.stored(entry).name, self.encoding(entry), bytes.len()),
+                Data::Replaced(tensor) => (&entry.name, &tensor.encoding, tensor.bytes.len()),
             };
-            TensorInfo {
-                name: &entry.name,
-                stored: &stored.name,
-                encoding: &stored.encoding,
-                shape: &entry.shape,
-                bytes,
-            }
+            TensorInfo { name: &entry.name, stored, encoding, shape: &entry.shape, bytes }
         })
     }
 
@@ -158,6 +206,9 @@ impl ComponentWeights {
     pub fn view(&self, name: &str) -> Result<TensorView<'_>, FileError> {
         let entry = self.entry(name)?;
         let view = self.unchecked(entry)?;
+        if let Data::Replaced(_) = entry.data {
+            return Ok(view);
+        }
         let (file, stored) = (&self.files[entry.file], self.stored(entry));
         let intact = |hash| *entry.intact.get_or_init(|| hash_bytes(file.bytes_of(stored)) == hash);
         if entry.hash.is_none_or(intact) {
@@ -168,7 +219,9 @@ impl ComponentWeights {
 
     /// Gives the memory of one tensor's pages back; its values stay readable.
     pub fn release(&self, name: &str) {
-        if let Ok(entry) = self.entry(name) {
+        if let Ok(entry) = self.entry(name)
+            && !matches!(entry.data, Data::Replaced(_))
+        {
             let range = self.stored(entry).range.clone();
             self.files[entry.file].bytes().release(range);
         }
@@ -183,14 +236,24 @@ impl ComponentWeights {
     }
 
     fn unchecked<'a>(&'a self, entry: &'a Entry) -> Result<TensorView<'a>, FileError> {
+        if let Data::Replaced(tensor) = &entry.data {
+            return tensor.view().ok_or_else(|| {
+                FileError::malformed(&self.origin, format!("'{}' is not read", entry.name))
+            });
+        }
         let (file, stored) = (&self.files[entry.file], self.stored(entry));
         let whole = file.view_of(stored)?;
         let bytes = match &entry.data {
             Data::Range(range) => file.bytes().get(range.clone()).unwrap_or(&[]),
             Data::Owned(bytes) => bytes,
+            Data::Replaced(tensor) => &tensor.bytes,
         };
         TensorView::new(whole.dtype(), &entry.shape, bytes)
             .ok_or_else(|| wrong_cut(file.origin(), stored))
+    }
+
+    fn encoding(&self, entry: &Entry) -> &Encoding {
+        &self.stored(entry).encoding
     }
 
     fn stored(&self, entry: &Entry) -> &StoredTensor {
@@ -211,7 +274,7 @@ impl TensorSource for ComponentWeights {
         let entry = self.entry(name).ok()?;
         match &entry.data {
             Data::Range(range) => self.files[entry.file].bytes().mapped(range.clone()),
-            Data::Owned(_) => None,
+            Data::Owned(_) | Data::Replaced(_) => None,
         }
     }
 
@@ -234,7 +297,7 @@ impl Drop for ComponentWeights {
             let ranges =
                 self.entries.iter().filter(|e| e.file == i).filter_map(|e| match &e.data {
                     Data::Range(range) => Some(range.clone()),
-                    Data::Owned(_) => None,
+                    Data::Owned(_) | Data::Replaced(_) => None,
                 });
             let span = ranges.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end));
             file.bytes().release(span.unwrap_or_default());

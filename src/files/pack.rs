@@ -20,28 +20,12 @@ use pochade_engine::{DType, Encoding as Integers, Filter, PanelShape, TensorView
 use super::gguf::{GgufWriter, TensorSpec, Value};
 use super::loaded::{MULTIPLIER, STEP, kind};
 use super::package::{LAYOUT, LAYOUT_KEY, PIPELINE_KEY, config_key, encoding_key};
+use super::packing::{Packing, TensorEncoding, WeightEncoding};
 use super::{
     Component, ComponentWeights, Encoding, FileError, ModelFiles, TensorInfo, TensorSource,
     precision,
 };
 use crate::text::Tokenizer;
-
-/// The encoding of the weights in a packed model.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum WeightEncoding {
-    /// Every tensor as it is stored in the source.
-    #[default]
-    Keep,
-    /// Every tensor in f32.
-    F32,
-    /// Filters and matrices in f16; vectors (norms, biases), which are small, as they are stored.
-    F16,
-    /// Layers that work in integers in int8, one step per output; other filters and matrices in
-    /// f16, vectors in f32.
-    Int8,
-    /// The same in int4, with a multiplier per 32 channels.
-    Int4,
-}
 
 /// How far packing has come, reported before each tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +51,8 @@ pub struct Packed {
     pub left_out: Vec<String>,
 }
 
-/// Writes `model` to `path` as GGUF. The file appears when it is complete; `progress` may stop the
-/// work.
+/// Writes `model` to `path` as GGUF, with all weights in one encoding. The file appears when it is
+/// complete; `progress` may stop the work.
 ///
 /// # Errors
 /// When the source is damaged or has encodings that are not read, has integer weights that would
@@ -77,10 +61,23 @@ pub struct Packed {
 pub fn pack(
     model: &ModelFiles,
     path: &Path,
-    encoding: WeightEncoding,
+    mut encoding: WeightEncoding,
+    progress: impl FnMut(Progress<'_>) -> ControlFlow<()>,
+) -> Result<Packed, FileError> {
+    pack_with(model, path, &mut encoding, progress)
+}
+
+/// The same, with every tensor as `packing` says.
+///
+/// # Errors
+/// As [`pack`].
+pub fn pack_with(
+    model: &ModelFiles,
+    path: &Path,
+    packing: &mut dyn Packing,
     mut progress: impl FnMut(Progress<'_>) -> ControlFlow<()>,
 ) -> Result<Packed, FileError> {
-    let Table { specs, left_out, parts } = table(model, encoding)?;
+    let Table { specs, left_out, parts } = table(model, packing)?;
     let (tensors, total) = (specs.len(), specs.iter().filter_map(TensorSpec::bytes).sum::<usize>());
     let total = total as u64;
     let mut writer = GgufWriter::create(path, &metadata(model, &parts)?, specs)?;
@@ -91,7 +88,7 @@ pub fn pack(
             if progress(Progress { component, tensor: info.name, done, total }).is_break() {
                 return Err(FileError::Interrupted { file: path.display().to_string() });
             }
-            done += write(&mut writer, &weights, info, encoding)? as u64;
+            done += write(&mut writer, (component, &weights), info, packing)? as u64;
             weights.release(info.name);
         }
     }
@@ -112,7 +109,7 @@ struct Table {
     parts: Vec<(Component, String)>,
 }
 
-fn table(model: &ModelFiles, encoding: WeightEncoding) -> Result<Table, FileError> {
+fn table(model: &ModelFiles, packing: &dyn Packing) -> Result<Table, FileError> {
     let mut table = Table { specs: Vec::new(), left_out: Vec::new(), parts: Vec::new() };
     for component in with_weights(model) {
         let weights = model.weights(component)?;
@@ -123,11 +120,12 @@ fn table(model: &ModelFiles, encoding: WeightEncoding) -> Result<Table, FileErro
                 weights.view(info.name)?;
                 continue;
             };
-            if *stored == DType::I8 && encoding != WeightEncoding::Keep {
+            let encoding = packing.encoding(component, &info);
+            if *stored == DType::I8 && encoding != TensorEncoding::Keep {
                 return Err(already_integers(&weights, info.name));
             }
             let name = format!("{}{}", component.prefix(), info.name);
-            table.specs.extend(target(*stored, info.name, info.shape, encoding).specs(name, info));
+            table.specs.extend(target(*stored, info.shape, encoding).specs(name, info));
         }
         table.parts.push((component, word(&table.specs[first..])));
         table.left_out.extend(weights.unused().iter().cloned());
@@ -143,7 +141,8 @@ fn already_integers(weights: &ComponentWeights, name: &str) -> FileError {
     FileError::malformed(weights.origin(), problem)
 }
 
-/// The encoding that most bytes of a part are in, or that of its integers where it has any.
+/// The encoding that most bytes of a part are in, or that of its integers where it has any: `mixed`
+/// for both int8 and int4.
 fn word(specs: &[TensorSpec]) -> String {
     let mut bytes: Vec<(String, usize)> = Vec::new();
     for spec in specs {
@@ -153,8 +152,12 @@ fn word(specs: &[TensorSpec]) -> String {
             None => bytes.push((name, spec.bytes().unwrap_or(0))),
         }
     }
-    let integers = bytes.iter().find(|(name, _)| name.starts_with("int"));
-    let most = integers.or_else(|| bytes.iter().max_by_key(|(_, sum)| *sum));
+    let mut integers = bytes.iter().filter(|(name, _)| name.starts_with("int"));
+    let first = integers.next();
+    if integers.next().is_some() {
+        return "mixed".to_owned();
+    }
+    let most = first.or_else(|| bytes.iter().max_by_key(|(_, sum)| *sum));
     most.map_or_else(String::new, |(name, _)| name.clone())
 }
 
@@ -190,36 +193,27 @@ impl Target {
     }
 }
 
-fn target(stored: DType, name: &str, shape: &[usize], encoding: WeightEncoding) -> Target {
-    let integers = match encoding {
-        WeightEncoding::Int8 => Some(Integers::Int8),
-        WeightEncoding::Int4 => Some(Integers::Int4),
-        _ => None,
-    };
-    let filter =
-        integers.zip(precision::size(shape)).filter(|_| precision::is_integer(name, shape));
-    if let Some((integers, [outputs, channels, kh, kw])) = filter {
-        return Target::Integers(integers, PanelShape { outputs, taps: kh * kw, channels });
+fn target(stored: DType, shape: &[usize], encoding: TensorEncoding) -> Target {
+    match encoding {
+        TensorEncoding::Keep => Target::Float(stored),
+        TensorEncoding::Float(dtype) => Target::Float(dtype),
+        TensorEncoding::Integers(integers) => {
+            let [outputs, channels, kh, kw] = precision::size(shape).unwrap_or_default();
+            Target::Integers(integers, PanelShape { outputs, taps: kh * kw, channels })
+        }
     }
-    Target::Float(match encoding {
-        WeightEncoding::F32 => DType::F32,
-        WeightEncoding::Keep => stored,
-        _ if shape.len() > 1 => DType::F16,
-        WeightEncoding::F16 => stored,
-        WeightEncoding::Int8 | WeightEncoding::Int4 => DType::F32,
-    })
 }
 
 /// Writes one tensor and says how many bytes it took.
 fn write(
     writer: &mut GgufWriter,
-    weights: &ComponentWeights,
+    (component, weights): (Component, &ComponentWeights),
     info: TensorInfo<'_>,
-    encoding: WeightEncoding,
+    packing: &mut dyn Packing,
 ) -> Result<usize, FileError> {
     let view = weights.view(info.name)?;
     let wrong = |problem: String| FileError::malformed(weights.origin(), problem);
-    match target(view.dtype(), info.name, view.shape(), encoding) {
+    match target(view.dtype(), view.shape(), packing.encoding(component, &info)) {
         Target::Float(dtype) if dtype == view.dtype() => {
             writer.tensor(&view)?;
             Ok(view.bytes().len())
@@ -231,7 +225,8 @@ fn write(
             put(writer, dtype, view.shape(), &bytes)
         }
         Target::Integers(integers, _) => {
-            let filter = Filter::rounded(&view, None, integers)
+            let filter = packing
+                .filter(component, info.name, &view, integers)
                 .map_err(|e| wrong(format!("'{}' cannot be rounded: {e}", info.name)))?;
             write_panels(writer, &filter)
         }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use pochade_engine::DType;
 use serde_json::Value;
@@ -15,7 +16,7 @@ use super::diffusers::{DiffusersFolder, EmbeddedFiles};
 use super::gguf::{Gguf, Value as Entry};
 use super::loaded::Found;
 use super::names::{self, Cut, NameMap};
-use super::{Component, ComponentWeights, Config, Encoding, FileError, TensorFile};
+use super::{Component, ComponentWeights, Config, Encoding, FileError, NewTensor, TensorFile};
 use crate::text::Tokenizer;
 
 /// The files of a model.
@@ -24,6 +25,8 @@ pub struct ModelFiles {
     store: Store,
     /// By part: the file a config came from, for messages, and the config.
     configs: BTreeMap<Component, (String, Value)>,
+    /// By part: what stands in the place of the files' tensors.
+    replaced: BTreeMap<Component, Vec<Arc<NewTensor>>>,
 }
 
 #[derive(Debug)]
@@ -81,12 +84,12 @@ impl ModelFiles {
                            convert the model it came from with pochade-quantize";
             return Err(FileError::NotAModel { file: origin.to_owned(), problem: problem.into() });
         }
-        Ok(Self { store: Store::Gguf(Box::new(gguf)), configs })
+        Ok(Self { store: Store::Gguf(Box::new(gguf)), configs, replaced: BTreeMap::new() })
     }
 
     fn from_folder(folder: DiffusersFolder) -> Result<Self, FileError> {
         let configs = folder.configs()?;
-        Ok(Self { store: Store::Folder(folder), configs })
+        Ok(Self { store: Store::Folder(folder), configs, replaced: BTreeMap::new() })
     }
 
     /// The file or folder, for messages.
@@ -138,10 +141,18 @@ impl ModelFiles {
     /// When the model has no such part, or its files contradict themselves.
     pub fn weights(&self, component: Component) -> Result<ComponentWeights, FileError> {
         let fields = self.fields(component)?;
-        match &self.store {
+        let mut weights = match &self.store {
             Store::Folder(folder) => mapped(component, fields, folder.weights(component)?),
             Store::Gguf(gguf) => canonical(component, fields, gguf),
-        }
+        }?;
+        weights.replace(self.replaced.get(&component).map_or(&[], Vec::as_slice));
+        Ok(weights)
+    }
+
+    /// From now on, weights of the part have these tensors in the place of the files' own, or beside
+    /// them; none takes all back.
+    pub fn replace(&mut self, component: Component, tensors: Vec<NewTensor>) {
+        self.replaced.insert(component, tensors.into_iter().map(Arc::new).collect());
     }
 
     /// The tokenizer of a text encoder.

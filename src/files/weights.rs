@@ -233,8 +233,12 @@ impl<'a> Weights<'a> {
     }
 
     fn make_up(&self, random: &RandomWeights, shape: [usize; 4]) -> Arc<Filter> {
-        let layer = self.prefix.trim_end_matches('.');
-        Arc::new(random.filter(layer, shape, !self.unbiased))
+        Arc::new(random.filter(self.layer(), shape, !self.unbiased).named(self.layer()))
+    }
+
+    /// The canonical name of the layer here.
+    fn layer(&self) -> &str {
+        self.prefix.trim_end_matches('.')
     }
 
     fn bias(&self, outputs: usize) -> Result<Option<TensorView<'a>>, FileError> {
@@ -255,7 +259,7 @@ impl<'a> Weights<'a> {
             (Some(_), false) => Filter::rounded(weight, bias.as_ref(), Encoding::Int8),
         };
         self.source.release(&self.full("weight"));
-        packed.map(Arc::new).map_err(|e| self.unusable(&e))
+        self.finished(packed)
     }
 
     /// The sizes of a layer whose weights are in ggml's blocks, where it works in integers: they
@@ -295,12 +299,15 @@ impl<'a> Weights<'a> {
         ["weight", "weight.step", "weight.multiplier"]
             .iter()
             .for_each(|name| self.source.release(&self.full(name)));
-        filter.map(Arc::new).map_err(|e| self.unusable(&e))
+        self.finished(filter)
     }
 
-    fn unusable(&self, error: &WeightError) -> FileError {
-        let problem = format!("tensor '{}': {error}", self.full("weight"));
-        FileError::malformed(self.source.origin(), problem)
+    fn finished(&self, filter: Result<Filter, WeightError>) -> Result<Arc<Filter>, FileError> {
+        let filter = filter.map_err(|error| {
+            let problem = format!("tensor '{}': {error}", self.full("weight"));
+            FileError::malformed(self.source.origin(), problem)
+        })?;
+        Ok(Arc::new(filter.named(self.layer())))
     }
 
     fn find(&self, name: &str) -> Option<TensorView<'a>> {

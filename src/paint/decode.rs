@@ -1,8 +1,9 @@
 //! The decoder: from a latent to a picture (section 3.1 of the LDM paper).
 
 use image::RgbImage;
-use pochade_engine::{Engine, Graph, Plan, PlanOptions, Rate, Session, Shape, Value};
+use pochade_engine::{Engine, Graph, Plan, PlanOptions, Rate, Session, Shape, Tap, Value};
 
+use super::listen::{self, Ear};
 use super::{LatentMap, PaintError};
 use crate::diffusion::{LatentShape, TorchRng};
 use crate::files::{Component, ModelFiles, Weights};
@@ -23,6 +24,7 @@ struct Prepared {
     input: Value,
     output: Value,
     session: Session,
+    taps: Vec<Tap>,
 }
 
 /// The autoencoder's architecture.
@@ -49,13 +51,15 @@ impl DecoderStage {
         latent: &[f32],
         size: (usize, usize),
         engine: &mut Engine,
+        mut ear: Ear<'_, '_>,
     ) -> Result<RgbImage, PaintError> {
         let config = self.network.config();
         let (scale, shift) = (config.scaling_factor(), config.shift_factor());
         let unscaled: Vec<f32> = latent.iter().map(|v| v / scale + shift).collect();
-        let mut prepared = self.prepare(size, engine)?;
+        let mut prepared = self.prepare(size, engine, &ear)?;
         prepared.session.setup(engine, &[]);
         prepared.session.run(engine, &[(prepared.input, &unscaled)]);
+        listen::report(&mut ear, Component::Autoencoder, 0, (&prepared.session, &prepared.taps));
         let pixels = prepared.session.output(prepared.output).iter().map(|v| to_byte(*v)).collect();
         self.prepared = Some(prepared);
         let factor = self.network.config().factor();
@@ -77,21 +81,27 @@ impl DecoderStage {
         let latent: Vec<f32> = (0..SIDE * SIDE)
             .flat_map(|place| patches[patch(place) * channels..][..channels].to_vec())
             .collect();
-        let image = self.decode(&latent, (SIDE, SIDE), engine)?;
+        let image = self.decode(&latent, (SIDE, SIDE), engine, None)?;
         let shape = LatentShape { channels, height: SIDE, width: SIDE };
         Ok(LatentMap::fit(&latent, shape, &image))
     }
 
-    fn prepare(&mut self, size: (usize, usize), engine: &Engine) -> Result<Prepared, PaintError> {
+    fn prepare(
+        &mut self,
+        size: (usize, usize),
+        engine: &Engine,
+        ear: &Ear<'_, '_>,
+    ) -> Result<Prepared, PaintError> {
         if let Some(prepared) = self.prepared.take_if(|p| p.size == size) {
             return Ok(prepared);
         }
         self.prepared = None;
-        let (g, input, output) = graph(&self.network, size);
+        let (mut g, input, output) = graph(&self.network, size);
+        let taps = listen::taps(&mut g, Component::Autoencoder, ear);
         let options = PlanOptions { recompute: self.recomputes, ..PlanOptions::default() };
         let plan = Plan::with(&g, &options).map_err(|e| PaintError::Graph("vae", e))?;
         let session = Session::new(engine, plan).stream(self.streams);
-        Ok(Prepared { size, input, output, session })
+        Ok(Prepared { size, input, output, session, taps })
     }
 }
 

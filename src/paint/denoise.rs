@@ -3,9 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use pochade_engine::{Engine, Graph, Plan, Session, Value};
+use pochade_engine::{Engine, Graph, Plan, Session, Tap, Value};
 use serde_json::Value as Json;
 
+use super::listen::{self, Ear};
 use super::text_stage::Context;
 use super::{PaintError, Size};
 use crate::diffusion::{Guidance, LatentShape, Sampler, TorchRng};
@@ -30,6 +31,7 @@ struct Prepared {
     inputs: UNetInputs,
     output: Value,
     session: Session,
+    taps: Vec<Tap>,
     /// What the session's table was computed from.
     told: Option<Told>,
 }
@@ -89,12 +91,18 @@ impl UNetStage {
     }
 
     /// The plan for one step, ready to run.
-    fn prepare(&mut self, extent: UNetExtent, engine: &Engine) -> Result<Prepared, PaintError> {
+    fn prepare(
+        &mut self,
+        extent: UNetExtent,
+        engine: &Engine,
+        ear: &Ear<'_, '_>,
+    ) -> Result<Prepared, PaintError> {
         if let Some(prepared) = self.prepared.take_if(|p| p.extent == extent) {
             return Ok(prepared);
         }
         self.prepared = None;
-        let (g, inputs, output) = graph(&self.network, extent);
+        let (mut g, inputs, output) = graph(&self.network, extent);
+        let taps = listen::taps(&mut g, Component::Unet, ear);
         let plan = Plan::new(&g).map_err(|e| PaintError::Graph("unet", e))?;
         log::debug!(
             "unet at {}x{}: {:.1} GMAC a step, {} MiB of intermediates",
@@ -104,7 +112,7 @@ impl UNetStage {
             plan.activation_bytes(engine.threads()) >> 20
         );
         let session = Session::new(engine, plan).stream(self.streams);
-        Ok(Prepared { extent, inputs, output, session, told: None })
+        Ok(Prepared { extent, inputs, output, session, taps, told: None })
     }
 
     /// Runs the loop; `after` is called after every step and stops the loop by returning false.
@@ -115,6 +123,7 @@ impl UNetStage {
         sampler: &mut dyn Sampler,
         engine: &mut Engine,
         after: &mut dyn FnMut(Step<'_>) -> bool,
+        mut ear: Ear<'_, '_>,
     ) -> Result<Vec<f32>, PaintError> {
         let embedded = self.network.config().guidance_width;
         let guidance = Guidance::new(if embedded.is_some() { 1.0 } else { d.guidance });
@@ -122,7 +131,7 @@ impl UNetStage {
         let asked = if d.in_turn { 1 } else { batch };
         let extent =
             UNetExtent { batch: asked, height: d.height, width: d.width, tokens: d.tokens };
-        let mut prepared = self.prepare(extent, engine)?;
+        let mut prepared = self.prepare(extent, engine, &ear)?;
         let contexts = &d.contexts[2 - batch..];
         let told = Told {
             contexts: contexts.iter().map(|c| (*c).clone()).collect(),
@@ -157,6 +166,8 @@ impl UNetStage {
                     self.tabulate(&told.timesteps, first, &mut prepared, engine);
                 }
                 prepared.ask(first + i, input, answer, engine);
+                let heard = (&prepared.session, &prepared.taps[..]);
+                listen::report(&mut ear, Component::Unet, i, heard);
             }
             let guided = guidance.combine(&mut answer);
             sampler.step(i, guided, &mut x, &mut |noise| rng.randn_latent(shape, noise));

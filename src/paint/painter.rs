@@ -11,6 +11,7 @@ use super::decode::DecoderStage;
 use super::denoise::{Denoising, Step, UNetStage};
 use super::hints::Hints;
 use super::limits::Limits;
+use super::listen::{Ear, LayerListener};
 use super::memory::{self, Memory, MemoryPlan, Work};
 use super::text_stage::{Context, TextStage};
 use super::{
@@ -18,7 +19,7 @@ use super::{
     Timings, default_model,
 };
 use crate::diffusion::{Guidance, Sampler, SamplerSettings, SchedulerConfig, sampler};
-use crate::files::{Component, ModelFiles};
+use crate::files::{Component, ModelFiles, NewTensor};
 
 /// Listens to a painter; breaking stops it.
 type Observer<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
@@ -49,11 +50,12 @@ pub struct Painter {
 }
 
 /// Who follows the denoising.
-struct Watch<'a, 'b> {
+struct Watch<'a, 'b, 'c> {
     colours: Option<&'a LatentMap>,
     /// Seconds of the fastest step so far.
     fastest: &'a mut Duration,
     progress: &'a mut Observer<'b>,
+    ear: Ear<'a, 'c>,
 }
 
 /// The encodings of a negative prompt and a prompt.
@@ -186,18 +188,50 @@ impl Painter {
         Ok(self.hash.clone().unwrap_or_default())
     }
 
+    /// From now on, these tensors stand in the place of the model's own, or beside them; none takes
+    /// all back. See [`ModelFiles::replace`].
+    pub fn replace(&mut self, part: Component, tensors: Vec<NewTensor>) {
+        self.files.replace(part, tensors);
+        self.unload();
+    }
+
+    fn unload(&mut self) {
+        (self.text, self.unet, self.decoder) = (None, None, None);
+        (self.encoded, self.colours) = (None, None);
+    }
+
+    /// Paints while `listener` hears what the layers read. That takes the memory of all that it
+    /// hears in one step.
+    ///
+    /// # Errors
+    /// As [`Paint::paint`].
+    pub fn paint_heard(
+        &mut self,
+        request: &Request,
+        listener: &mut dyn LayerListener,
+    ) -> Result<Painting, PaintError> {
+        self.unload();
+        let painting = self.paint_with(request, &mut |_| ControlFlow::Continue(()), Some(listener));
+        self.unload();
+        painting
+    }
+
     /// Encodes both prompts, unless they are those of the last picture.
-    fn encode(&mut self, prompts: [&str; 2]) -> Result<Encoded, PaintError> {
+    fn encode(
+        &mut self,
+        prompts: [&str; 2],
+        ear: &mut Ear<'_, '_>,
+    ) -> Result<Encoded, PaintError> {
         if let Some(encoded) = self.encoded.take_if(|e| e.prompts == prompts) {
             return Ok(encoded);
         }
         let mut stage = match self.text.take() {
             Some(stage) => stage,
-            None => TextStage::load(&self.files, &self.engine, &self.streamed)?,
+            None => TextStage::load(&self.files, &self.engine, &self.streamed, ear)?,
         };
         let mut warnings = Vec::new();
         let mut encode = |prompt: &str| {
-            let (context, dropped) = stage.encode(prompt, &mut self.engine)?;
+            let (context, dropped) = stage.encode(prompt, &mut self.engine, ear)?;
             warnings.extend(dropped.map(|rest| {
                 format!("the prompt is too long for this model, which did not read: \"{rest}\"")
             }));
@@ -218,7 +252,7 @@ impl Painter {
         &mut self,
         settings: &Resolved,
         encoded: &Encoded,
-        watch: Watch<'_, '_>,
+        watch: Watch<'_, '_, '_>,
     ) -> Result<Vec<f32>, PaintError> {
         let mut sampler = self.sampler(settings)?;
         let mut stage = match self.unet.take() {
@@ -246,7 +280,8 @@ impl Painter {
             let progress = Progress { stage: Stage::Denoise, step: step.done, steps, preview };
             (watch.progress)(progress).is_continue()
         };
-        let latent = stage.denoise(&denoising, sampler.as_mut(), &mut self.engine, &mut after);
+        let (sampler, engine) = (sampler.as_mut(), &mut self.engine);
+        let latent = stage.denoise(&denoising, sampler, engine, &mut after, watch.ear);
         self.unet = self.kept(stage);
         latent
     }
@@ -255,12 +290,14 @@ impl Painter {
         &mut self,
         settings: &Resolved,
         latent: &[f32],
+        ear: Ear<'_, '_>,
     ) -> Result<image::RgbImage, PaintError> {
         let mut stage = match self.decoder.take() {
             Some(stage) => stage,
             None => self.load_decoder()?,
         };
-        let image = stage.decode(latent, self.limits.latent(settings.size), &mut self.engine);
+        let size = self.limits.latent(settings.size);
+        let image = stage.decode(latent, size, &mut self.engine, ear);
         self.decoder = self.kept(stage);
         image
     }
@@ -285,6 +322,48 @@ impl Painter {
         Ok(Some(colours))
     }
 
+    fn paint_with(
+        &mut self,
+        request: &Request,
+        progress: &mut Observer<'_>,
+        mut ear: Ear<'_, '_>,
+    ) -> Result<Painting, PaintError> {
+        let settings = self.resolve(request)?;
+        if let Some(ram) = request.ram {
+            log::info!("{}", self.keep_within(&settings, ram)?);
+        }
+        let mut timings = Timings::default();
+        let steps = settings.steps;
+
+        let start = Instant::now();
+        let encoded = self.encode([&settings.negative, &settings.prompt], &mut ear)?;
+        timings.text = start.elapsed();
+        notify(progress, Progress { stage: Stage::Text, step: 0, steps, preview: None })?;
+
+        let start = Instant::now();
+        let colours = self.colours(request.preview)?;
+        let watch = Watch {
+            colours: colours.as_ref(),
+            fastest: &mut timings.step,
+            progress,
+            ear: ear.as_deref_mut(),
+        };
+        let latent = self.denoise(&settings, &encoded, watch);
+        self.colours = colours;
+        let mut warnings = encoded.warnings.clone();
+        self.encoded = Some(encoded);
+        let latent = latent?;
+        timings.denoise = start.elapsed();
+
+        let start = Instant::now();
+        let image = self.decode(&settings, &latent, ear)?;
+        timings.decode = start.elapsed();
+        notify(progress, Progress { stage: Stage::Decode, step: steps, steps, preview: None })?;
+
+        warnings.extend(self.substituted_sampler(request));
+        Ok(Painting { image, latent, request: settings, warnings, timings })
+    }
+
     fn substituted_sampler(&self, request: &Request) -> Option<String> {
         let class = self.scheduler.substituted.as_ref().filter(|_| request.sampler.is_none())?;
         let instead = self.scheduler.sampler;
@@ -300,35 +379,7 @@ impl Paint for Painter {
         request: &Request,
         progress: &mut Observer<'_>,
     ) -> Result<Painting, PaintError> {
-        let settings = self.resolve(request)?;
-        if let Some(ram) = request.ram {
-            log::info!("{}", self.keep_within(&settings, ram)?);
-        }
-        let mut timings = Timings::default();
-        let steps = settings.steps;
-
-        let start = Instant::now();
-        let encoded = self.encode([&settings.negative, &settings.prompt])?;
-        timings.text = start.elapsed();
-        notify(progress, Progress { stage: Stage::Text, step: 0, steps, preview: None })?;
-
-        let start = Instant::now();
-        let colours = self.colours(request.preview)?;
-        let watch = Watch { colours: colours.as_ref(), fastest: &mut timings.step, progress };
-        let latent = self.denoise(&settings, &encoded, watch);
-        self.colours = colours;
-        let mut warnings = encoded.warnings.clone();
-        self.encoded = Some(encoded);
-        let latent = latent?;
-        timings.denoise = start.elapsed();
-
-        let start = Instant::now();
-        let image = self.decode(&settings, &latent)?;
-        timings.decode = start.elapsed();
-        notify(progress, Progress { stage: Stage::Decode, step: steps, steps, preview: None })?;
-
-        warnings.extend(self.substituted_sampler(request));
-        Ok(Painting { image, request: settings, warnings, timings })
+        self.paint_with(request, progress, None)
     }
 
     fn plan_memory(&mut self, request: &Request) -> Result<Option<MemoryPlan>, PaintError> {

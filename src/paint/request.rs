@@ -156,6 +156,8 @@ impl Timings {
 pub struct Painting {
     /// The picture.
     pub image: RgbImage,
+    /// What the decoder made it from, `[h, w, channels]`.
+    pub latent: Vec<f32>,
     /// What was painted, with every value filled in.
     pub request: Resolved,
     /// What the user should know, each a sentence: a prompt that was cut, a sampler substituted.

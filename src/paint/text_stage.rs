@@ -1,9 +1,10 @@
 //! From a prompt to what the denoiser attends to: one text encoder, or the two of Stable Diffusion
 //! XL.
 
-use pochade_engine::{Engine, Graph, Plan, Session, Value};
+use pochade_engine::{Engine, Graph, Plan, Session, Tap, Value};
 
 use super::PaintError;
+use super::listen::{self, Ear};
 use crate::files::{Component, ModelFiles, Weights};
 use crate::nets::{ClipText, ClipTextConfig, ContextLayer};
 use crate::text::Tokenizer;
@@ -23,11 +24,13 @@ pub(super) struct TextStage {
 }
 
 struct Encoder {
+    part: Component,
     tokenizer: Tokenizer,
     network: ClipText,
     input: Value,
     features: [Value; 2],
     session: Session,
+    taps: Vec<Tap>,
 }
 
 impl TextStage {
@@ -36,11 +39,12 @@ impl TextStage {
         files: &ModelFiles,
         engine: &Engine,
         streamed: &[Component],
+        ear: &Ear<'_, '_>,
     ) -> Result<Self, PaintError> {
         let parts = [Component::TextEncoder, Component::TextEncoder2];
         let present = parts.into_iter().filter(|part| files.has(*part));
-        let encoders =
-            present.map(|part| Encoder::load(files, part, engine, streamed.contains(&part)));
+        let encoders = present
+            .map(|part| Encoder::load((files, part), engine, streamed.contains(&part), ear));
         Ok(Self { encoders: encoders.collect::<Result<_, _>>()? })
     }
 
@@ -54,11 +58,12 @@ impl TextStage {
         &mut self,
         prompt: &str,
         engine: &mut Engine,
+        ear: &mut Ear<'_, '_>,
     ) -> Result<(Context, Option<String>), PaintError> {
         let mut parts = Vec::new();
         let mut dropped = None;
         for encoder in &mut self.encoders {
-            let (context, rest) = encoder.encode(prompt, engine)?;
+            let (context, rest) = encoder.encode(prompt, engine, ear)?;
             parts.push(context);
             dropped = dropped.or(rest);
         }
@@ -75,28 +80,32 @@ impl TextStage {
 
 impl Encoder {
     fn load(
-        files: &ModelFiles,
-        part: Component,
+        (files, part): (&ModelFiles, Component),
         engine: &Engine,
         streams: bool,
+        ear: &Ear<'_, '_>,
     ) -> Result<Self, PaintError> {
         let weights = files.weights(part)?;
         let network = load(files, part, &Weights::new(&weights))?;
-        let (g, input, features) = graph(&network);
+        let (mut g, input, features) = graph(&network);
+        let taps = listen::taps(&mut g, part, ear);
         let plan = Plan::new(&g).map_err(|e| PaintError::Graph(part.name(), e))?;
         let session = Session::new(engine, plan).stream(streams);
-        Ok(Self { tokenizer: files.tokenizer(part)?, network, input, features, session })
+        let tokenizer = files.tokenizer(part)?;
+        Ok(Self { part, tokenizer, network, input, features, session, taps })
     }
 
     fn encode(
         &mut self,
         prompt: &str,
         engine: &mut Engine,
+        ear: &mut Ear<'_, '_>,
     ) -> Result<(Context, Option<String>), PaintError> {
         let encoded = self.tokenizer.encode(prompt, self.network.config().positions);
         let embedded = self.network.embed(&encoded.ids)?;
         self.session.setup(engine, &[]);
         self.session.run(engine, &[(self.input, &embedded)]);
+        listen::report(ear, self.part, 0, (&self.session, &self.taps));
         let [context, last] = self.features.map(|f| self.session.output(f));
         let pooled = self.network.pooled(last, &encoded.ids);
         Ok((Context { tokens: context.to_vec(), pooled }, encoded.dropped))

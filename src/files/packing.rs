@@ -1,0 +1,77 @@
+//! What becomes of a model's tensors in a packed file: one encoding for all weights, or a choice for
+//! every layer.
+
+use pochade_engine::{DType, Encoding as Integers, Filter, TensorView, WeightError};
+
+use super::{Component, TensorInfo, precision};
+
+/// The encoding of the weights in a packed model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightEncoding {
+    /// Every tensor as it is stored in the source.
+    #[default]
+    Keep,
+    /// Every tensor in f32.
+    F32,
+    /// Filters and matrices in f16; vectors (norms, biases), which are small, as they are stored.
+    F16,
+    /// Layers that work in integers in int8, one step per output; other filters and matrices in
+    /// f16, vectors in f32.
+    Int8,
+    /// The same in int4, with a multiplier per 32 channels.
+    Int4,
+}
+
+/// The encoding of one packed tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TensorEncoding {
+    /// As it is stored in the source.
+    Keep,
+    /// Numbers, perhaps in blocks.
+    Float(DType),
+    /// Panels of integers with their steps: the weights of a layer that works in integers.
+    Integers(Integers),
+}
+
+/// Says what becomes of every tensor of a model, and rounds layers to integers.
+pub trait Packing {
+    /// The encoding of a tensor; asked more than once, with the same answer.
+    fn encoding(&self, part: Component, tensor: &TensorInfo<'_>) -> TensorEncoding;
+
+    /// The weights of a layer, `[out, in, kh, kw]` or `[out, in]`, in integers.
+    ///
+    /// # Errors
+    /// When they cannot be.
+    fn filter(
+        &mut self,
+        _part: Component,
+        _name: &str,
+        weight: &TensorView<'_>,
+        integers: Integers,
+    ) -> Result<Filter, WeightError> {
+        Filter::rounded(weight, None, integers)
+    }
+}
+
+impl Packing for WeightEncoding {
+    fn encoding(&self, _part: Component, tensor: &TensorInfo<'_>) -> TensorEncoding {
+        let integers = match self {
+            Self::Keep => return TensorEncoding::Keep,
+            Self::F32 => return TensorEncoding::Float(DType::F32),
+            Self::F16 => None,
+            Self::Int8 => Some(Integers::Int8),
+            Self::Int4 => Some(Integers::Int4),
+        };
+        match integers.filter(|_| is_integer_layer(tensor)) {
+            Some(integers) => TensorEncoding::Integers(integers),
+            None if tensor.shape.len() > 1 => TensorEncoding::Float(DType::F16),
+            None if *self == Self::F16 => TensorEncoding::Keep,
+            None => TensorEncoding::Float(DType::F32),
+        }
+    }
+}
+
+/// Whether a tensor is the weight of a layer that may work in integers.
+pub fn is_integer_layer(tensor: &TensorInfo<'_>) -> bool {
+    precision::size(tensor.shape).is_some() && precision::is_integer(tensor.name, tensor.shape)
+}
