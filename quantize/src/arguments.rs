@@ -14,6 +14,8 @@ pub(crate) struct Arguments {
     /// Of a conversion; clap asks for them where there is no subcommand.
     #[command(flatten)]
     pub convert: Option<Convert>,
+    #[command(flatten)]
+    pub measured: Measured,
 }
 
 #[derive(Debug, Subcommand)]
@@ -33,6 +35,28 @@ pub(crate) struct Convert {
     pub weights: Weights,
 }
 
+/// Of conversions to integers that look at what the model paints.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Measured conversions")]
+pub(crate) struct Measured {
+    /// File of prompts, one to a line: the model paints them, and every layer is rounded so that it
+    /// loses least on what it then reads.
+    #[arg(long, value_name = "PROMPTS")]
+    pub calibrate: Option<PathBuf>,
+    /// Pictures to paint for that; a quarter of them only judges.
+    #[arg(long, value_name = "N", default_value_t = 16, requires = "calibrate")]
+    pub pictures: usize,
+    /// Size of the file at most, in millions of bytes (mixed).
+    #[arg(long, value_name = "N")]
+    pub budget_mb: Option<f64>,
+    /// Follow a recipe that --save-recipe wrote, instead of --weights and --calibrate.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["weights", "calibrate", "budget_mb"])]
+    pub recipe: Option<PathBuf>,
+    /// Write down what was chosen, so that the same file can be made again.
+    #[arg(long, value_name = "FILE")]
+    pub save_recipe: Option<PathBuf>,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum Weights {
     /// As the model has them.
@@ -46,16 +70,20 @@ pub(crate) enum Weights {
     Int8,
     /// 4 bits and a multiplier for every 32 channels, in the same layers.
     Int4,
+    /// 4, 8 or 16 bits for each of these layers, by what it loses; needs --calibrate.
+    Mixed,
 }
 
-impl From<Weights> for WeightEncoding {
-    fn from(weights: Weights) -> Self {
-        match weights {
-            Weights::Keep => Self::Keep,
-            Weights::F32 => Self::F32,
-            Weights::F16 => Self::F16,
-            Weights::Int8 => Self::Int8,
-            Weights::Int4 => Self::Int4,
+impl Weights {
+    /// The one encoding of all weights, `None` for a mix.
+    pub fn uniform(self) -> Option<WeightEncoding> {
+        match self {
+            Self::Keep => Some(WeightEncoding::Keep),
+            Self::F32 => Some(WeightEncoding::F32),
+            Self::F16 => Some(WeightEncoding::F16),
+            Self::Int8 => Some(WeightEncoding::Int8),
+            Self::Int4 => Some(WeightEncoding::Int4),
+            Self::Mixed => None,
         }
     }
 }

@@ -5,7 +5,14 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod budget;
+mod calibrate;
 mod convert;
+mod layer;
+mod plan;
+mod recipe;
+mod rounding;
+mod sensitivity;
 
 use std::process::ExitCode;
 
@@ -18,7 +25,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match (arguments.command, arguments.convert) {
         (Some(command), _) => match command {},
-        (None, Some(convert)) => convert::run(&convert),
+        (None, Some(convert)) => convert::run(&convert, &arguments.measured),
         (None, None) => Ok(()),
     };
     match result {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use pochade_engine::{DType, MappedBytes, TensorView};
+use pochade_engine::{DType, Filter, MappedBytes, TensorView};
 
 use super::gguf::{damaged, hash_bytes};
 use super::names::Cut;
@@ -116,6 +116,25 @@ impl NewTensor {
     pub fn of_f32(name: String, shape: Vec<usize>, values: &[f32]) -> Option<Self> {
         let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         Self::new(name, DType::F32, shape, bytes)
+    }
+
+    /// The tensors that a layer in integers is stored as, in the place of the weight `name`; none for
+    /// a filter in floating point.
+    pub fn panels(name: &str, filter: &Filter) -> Vec<Self> {
+        let Some(panels) = filter.to_store() else { return Vec::new() };
+        let shape = panels.shape;
+        let weight = (String::new(), DType::I8, shape.weight(panels.encoding).to_vec());
+        let steps = (STEP.to_owned(), DType::F32, vec![shape.outputs]);
+        let multipliers = (MULTIPLIER.to_owned(), DType::I8, shape.multipliers().to_vec());
+        let stored = [
+            Some((weight, panels.weight.to_vec())),
+            Some((steps, panels.steps)),
+            panels.multipliers.map(|bytes| (multipliers, bytes.to_vec())),
+        ];
+        let tensor = |((suffix, dtype, shape), bytes)| {
+            Self::new(format!("{name}{suffix}"), dtype, shape, bytes)
+        };
+        stored.into_iter().flatten().filter_map(tensor).collect()
     }
 
     fn view(&self) -> Option<TensorView<'_>> {

@@ -217,11 +217,7 @@ impl Painter {
     }
 
     /// Encodes both prompts, unless they are those of the last picture.
-    fn encode(
-        &mut self,
-        prompts: [&str; 2],
-        ear: &mut Ear<'_, '_>,
-    ) -> Result<Encoded, PaintError> {
+    fn encode(&mut self, prompts: [&str; 2], ear: &mut Ear<'_, '_>) -> Result<Encoded, PaintError> {
         if let Some(encoded) = self.encoded.take_if(|e| e.prompts == prompts) {
             return Ok(encoded);
         }

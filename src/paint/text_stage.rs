@@ -43,8 +43,8 @@ impl TextStage {
     ) -> Result<Self, PaintError> {
         let parts = [Component::TextEncoder, Component::TextEncoder2];
         let present = parts.into_iter().filter(|part| files.has(*part));
-        let encoders = present
-            .map(|part| Encoder::load((files, part), engine, streamed.contains(&part), ear));
+        let encoders =
+            present.map(|part| Encoder::load((files, part), engine, streamed.contains(&part), ear));
         Ok(Self { encoders: encoders.collect::<Result<_, _>>()? })
     }
 

@@ -1,0 +1,56 @@
+//! The layers of a model that may work in integers.
+
+use pochade::files::{Component, FileError, ModelFiles, is_integer_layer};
+
+/// A convolution or a linear layer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Layer {
+    /// Part of the model.
+    pub part: Component,
+    /// Canonical name, without `.weight`.
+    pub name: String,
+    /// `[outputs, channels, kernel height, kernel width]`.
+    pub size: [usize; 4],
+    /// Whether it has a bias.
+    pub bias: bool,
+}
+
+impl Layer {
+    /// All of a model, in the order of execution.
+    pub fn all(model: &ModelFiles) -> Result<Vec<Self>, FileError> {
+        let mut layers = Vec::new();
+        for part in model.components().filter(|part| *part != Component::Scheduler) {
+            let weights = model.weights(part)?;
+            for tensor in weights.tensors().filter(is_integer_layer) {
+                let Some(name) = tensor.name.strip_suffix(".weight") else { continue };
+                let [outputs, channels] = [tensor.shape[0], tensor.shape[1]];
+                let [kh, kw] =
+                    tensor.shape.get(2..).and_then(|k| k.try_into().ok()).unwrap_or([1; 2]);
+                let bias = weights.tensors().any(|t| t.name.strip_suffix(".bias") == Some(name));
+                let size = [outputs, channels, kh, kw];
+                layers.push(Self { part, name: name.to_owned(), size, bias });
+            }
+        }
+        Ok(layers)
+    }
+
+    /// The part and the name: how recipes and reports call it.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.part, self.name)
+    }
+
+    /// Pixels of the kernel.
+    pub fn taps(&self) -> usize {
+        self.size[2] * self.size[3]
+    }
+
+    /// Length of one sum of products: what a row of samples has.
+    pub fn columns(&self) -> usize {
+        self.size[1] * self.taps()
+    }
+
+    /// Number of weights.
+    pub fn parameters(&self) -> usize {
+        self.size.iter().product()
+    }
+}
