@@ -1,5 +1,6 @@
 //! Model files: safetensors, GGUF and diffusers folders, read without trust.
 
+mod blocks;
 mod bytes;
 mod component;
 mod config;

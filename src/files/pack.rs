@@ -22,7 +22,7 @@ use super::loaded::{MULTIPLIER, STEP, kind};
 use super::package::{LAYOUT, LAYOUT_KEY, PIPELINE_KEY, config_key, encoding_key};
 use super::packing::{Packing, TensorEncoding, WeightEncoding};
 use super::{
-    Component, ComponentWeights, Encoding, FileError, ModelFiles, TensorInfo, TensorSource,
+    Component, ComponentWeights, Encoding, FileError, ModelFiles, TensorInfo, TensorSource, blocks,
     precision,
 };
 use crate::text::Tokenizer;
@@ -220,7 +220,7 @@ fn write(
         }
         Target::Float(dtype) => {
             let bytes = recode(&view, dtype).ok_or_else(|| {
-                wrong(format!("'{}' has values beyond the range of f16; use f32", info.name))
+                wrong(format!("'{}' has values beyond the range of {dtype}; use f32", info.name))
             })?;
             put(writer, dtype, view.shape(), &bytes)
         }
@@ -260,12 +260,17 @@ fn put(
 
 /// The values in another encoding, `None` when one is finite and would not stay so.
 fn recode(view: &TensorView<'_>, dtype: DType) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(view.len() * dtype.bytes());
+    let mut bytes = Vec::with_capacity(dtype.bytes_of(view.len())?);
     let mut values = [0.0f32; 4096];
     let mut start = 0;
     while start < view.len() {
         let values = &mut values[..(view.len() - start).min(4096)];
         view.read_f32(start, values);
+        start += values.len();
+        if dtype.block() > 1 {
+            blocks::append(&mut bytes, values, dtype).then_some(())?;
+            continue;
+        }
         for value in values.iter() {
             match dtype {
                 DType::F32 => bytes.extend(value.to_le_bytes()),
@@ -273,7 +278,6 @@ fn recode(view: &TensorView<'_>, dtype: DType) -> Option<Vec<u8>> {
                 _ => return None,
             }
         }
-        start += values.len();
     }
     Some(bytes)
 }

@@ -15,8 +15,8 @@ pub enum WeightEncoding {
     F32,
     /// Filters and matrices in f16; vectors (norms, biases), which are small, as they are stored.
     F16,
-    /// Layers that work in integers in int8, one step per output; other filters and matrices in
-    /// f16, vectors in f32.
+    /// Layers that work in integers in int8, one step per output; other matrices in blocks of 32
+    /// int8, which are read as floating point, other filters in f16, vectors in f32.
     Int8,
     /// The same in int4, with a multiplier per 32 channels.
     Int4,
@@ -64,11 +64,19 @@ impl Packing for WeightEncoding {
         };
         match integers.filter(|_| is_integer_layer(tensor)) {
             Some(integers) => TensorEncoding::Integers(integers),
+            None if *self != Self::F16 && is_in_rows_of_blocks(tensor) => {
+                TensorEncoding::Float(DType::Q8_0)
+            }
             None if tensor.shape.len() > 1 => TensorEncoding::Float(DType::F16),
             None if *self == Self::F16 => TensorEncoding::Keep,
             None => TensorEncoding::Float(DType::F32),
         }
     }
+}
+
+/// Whether a tensor is a matrix whose rows are whole blocks of ggml's types.
+fn is_in_rows_of_blocks(tensor: &TensorInfo<'_>) -> bool {
+    matches!(*tensor.shape, [_, columns] if columns.is_multiple_of(DType::Q8_0.block()))
 }
 
 /// Whether a tensor is the weight of a layer that may work in integers.
