@@ -9,21 +9,23 @@ use anyhow::Context;
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use pochade::files::{ModelFiles, Packed, Packing, Progress, pack_with};
 use pochade::paint::Painter;
+use pochade_engine::Engine;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::arguments::{Convert, Measured, Weights};
 use crate::budget::Budget;
 use crate::calibrate::Calibration;
+use crate::input;
 use crate::layer::Layer;
 use crate::plan::{self, Candidates, Plan};
 use crate::recipe::{Bits, Recipe};
 
 pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<()> {
     let stop = stop_on_signals().context("cannot listen for signals")?;
-    let mut model = ModelFiles::open(&arguments.input)?;
+    let mut model = open(arguments)?;
     let packed = match (&measured.recipe, &measured.calibrate, arguments.weights.uniform()) {
         (Some(recipe), ..) => {
-            let plan = follow(&arguments.input, &Recipe::read(recipe)?)?;
+            let plan = follow(arguments, &Recipe::read(recipe)?)?;
             write(&mut model, &arguments.output, plan, &stop)?
         }
         (None, Some(prompts), _) => {
@@ -41,6 +43,15 @@ pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<()
     };
     report(arguments, &packed);
     Ok(())
+}
+
+fn open(arguments: &Convert) -> anyhow::Result<ModelFiles> {
+    input::open(&arguments.input, &arguments.beside())
+}
+
+/// A painter with a model of its own.
+fn painter(arguments: &Convert) -> anyhow::Result<Painter> {
+    Ok(Painter::new(open(arguments)?, Engine::new(None)?)?)
 }
 
 /// The prompts of a file, and how much is painted of them.
@@ -70,7 +81,7 @@ fn measure(
             )
         }
     };
-    let mut painter = Painter::open(Some(&arguments.input), None)?;
+    let mut painter = painter(arguments)?;
     let bar = progress_bar("{msg:14} [{bar:30}] {pos}/{len} {eta}");
     let mut all = plan::round_all(&mut painter, &calibration, &|_| options.clone(), &bar)?;
     let mut chosen = vec![0; all.len()];
@@ -96,8 +107,8 @@ fn recipe(calibration: Calibration, all: &[Candidates], chosen: &[usize]) -> Rec
 }
 
 /// Rounds the layers as a recipe says.
-fn follow(input: &Path, recipe: &Recipe) -> anyhow::Result<Plan> {
-    let mut painter = Painter::open(Some(input), None)?;
+fn follow(arguments: &Convert, recipe: &Recipe) -> anyhow::Result<Plan> {
+    let mut painter = painter(arguments)?;
     let layers = Layer::all(painter.files())?;
     for layer in &layers {
         let key = layer.key();

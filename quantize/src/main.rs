@@ -8,6 +8,7 @@ mod arguments;
 mod budget;
 mod calibrate;
 mod convert;
+mod input;
 mod layer;
 mod plan;
 mod recipe;

@@ -66,6 +66,12 @@ impl DiffusersFolder {
         Self::new(origin, Place::Disk(folder.to_owned()))
     }
 
+    /// A folder without an index, for its tokenizers alone.
+    pub(super) fn bare(folder: &Path) -> Self {
+        let place = Place::Disk(folder.to_owned());
+        Self { origin: folder.display().to_string(), place, index: Value::Null }
+    }
+
     pub(super) fn embedded(origin: &str, files: EmbeddedFiles) -> Result<Self, FileError> {
         Self::new(origin.to_owned(), Place::Embedded(files))
     }
@@ -110,23 +116,29 @@ impl DiffusersFolder {
         }
     }
 
+    /// Whether `folder` has a tokenizer.
+    pub(super) fn has_tokenizer(&self, folder: &str) -> bool {
+        let has = |file: &str| self.exists(&inside(folder, file));
+        has("vocab.json") && has("merges.txt") || has("tokenizer.json")
+    }
+
     /// The tokenizer in `folder`.
     pub(super) fn tokenizer(&self, folder: &str) -> Result<Tokenizer, FileError> {
-        let has = |file: &str| self.exists(&format!("{folder}/{file}"));
-        let read = |file: &str| self.small(&format!("{folder}/{file}"));
+        let has = |file: &str| self.exists(&inside(folder, file));
+        let read = |file: &str| self.small(&inside(folder, file));
         let mut config = None;
         for file in ["special_tokens_map.json", "tokenizer_config.json"] {
             if config.is_none() && has(file) {
-                let found = self.json(&format!("{folder}/{file}"))?;
+                let found = self.json(&inside(folder, file))?;
                 config = Some(found).filter(|c| c.get("eos_token").is_some());
             }
         }
         let name = |e: TokenizerError| {
-            FileError::malformed(&self.name_of(&format!("{folder}/{}", e.file)), e.problem)
+            FileError::malformed(&self.name_of(&inside(folder, e.file)), e.problem)
         };
         if has("vocab.json") && has("merges.txt") {
             let merges = String::from_utf8(read("merges.txt")?).map_err(|_| {
-                let file = self.name_of(&format!("{folder}/merges.txt"));
+                let file = self.name_of(&inside(folder, "merges.txt"));
                 FileError::malformed(&file, "is not UTF-8")
             })?;
             return Tokenizer::from_vocab(&read("vocab.json")?, &merges, config.as_ref())
@@ -295,6 +307,11 @@ enum WeightFiles {
         index: Value,
         shards: BTreeMap<String, String>,
     },
+}
+
+/// The path of a file of `folder`, where `.` is the model's own.
+fn inside(folder: &str, file: &str) -> String {
+    if folder == "." { file.to_owned() } else { format!("{folder}/{file}") }
 }
 
 fn config_path(component: Component, folder: &str) -> String {

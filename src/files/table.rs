@@ -68,7 +68,7 @@ impl TensorFile {
     /// # Errors
     /// When a name occurs twice, a range reaches past the end, or a length disagrees with encoding
     /// and shape.
-    pub(super) fn new(
+    pub fn new(
         origin: &str,
         bytes: FileBytes,
         tensors: Vec<StoredTensor>,

@@ -1,0 +1,44 @@
+//! What is converted: any of the forms that a model comes in, with what belongs to it.
+
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use pochade::files::{Beside, Checkpoint, Component, ModelFiles};
+use pochade::paint::Memory;
+use pochade_quantize::checkpoint;
+
+/// Opens the model at `path` and makes sure that it is whole.
+pub(crate) fn open(path: &Path, beside: &Beside) -> anyhow::Result<ModelFiles> {
+    let model = if is_pickled(path) {
+        let origin = path.display().to_string();
+        let tensors = Checkpoint::new(&origin, checkpoint::open(path)?)?;
+        ModelFiles::from_checkpoint(tensors, &beside.or_around(path))?
+    } else {
+        ModelFiles::open_with(path, beside)?
+    };
+    check(&model)?;
+    Ok(model)
+}
+
+fn is_pickled(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    matches!(extension.as_str(), "ckpt" | "pt" | "pth" | "bin") && !path.is_dir()
+}
+
+/// Every network must find its weights, and every text encoder its tokenizer: a model that cannot
+/// paint is not worth converting.
+fn check(model: &ModelFiles) -> anyhow::Result<()> {
+    for encoder in [Component::TextEncoder, Component::TextEncoder2] {
+        if model.has(encoder) {
+            model.tokenizer(encoder).with_context(|| {
+                format!(
+                    "no tokenizer for the {encoder}; give the folder with vocab.json and \
+                     merges.txt with --tokenizer"
+                )
+            })?;
+        }
+    }
+    let memory = Memory::plan(model, 1)?;
+    ensure!(!memory.parts.is_empty(), "{}: the model has no networks", model.origin());
+    Ok(())
+}
