@@ -42,6 +42,7 @@ fn folder(bytes: &[u8]) -> Option<Range<usize>> {
     let earliest = bytes.len().saturating_sub(END + COMMENT_CAP);
     let ends = bytes.get(earliest..)?.windows(4).rposition(|w| w == b"PK\x05\x06")?;
     let end = earliest + ends;
+    bytes.get(end..end + END)?;
     let (mut len, mut start) = (number(bytes, end + 12, 4)?, number(bytes, end + 16, 4)?);
     if len == ELSEWHERE || start == ELSEWHERE {
         let locator = end.checked_sub(20).filter(|&at| bytes[at..].starts_with(b"PK\x06\x07"))?;
