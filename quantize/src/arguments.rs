@@ -33,6 +33,10 @@ pub(crate) struct Convert {
     /// Encoding of the weights.
     #[arg(long, value_enum, default_value_t = Weights::Keep)]
     pub weights: Weights,
+    /// Write ggml's standard types alone, which other readers of GGUF know: matrices in Q8_0 (int8)
+    /// or Q4_0 (int4), filters in f16.
+    #[arg(long, conflicts_with_all = ["calibrate", "recipe"])]
+    pub gguf_plain: bool,
     /// Diffusers folder whose configs and tokenizer go with a checkpoint's weights; without it the
     /// configs are inferred from the weights.
     #[arg(long, value_name = "FOLDER")]

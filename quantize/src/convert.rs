@@ -17,6 +17,7 @@ use crate::budget::Budget;
 use crate::calibrate::Calibration;
 use crate::input;
 use crate::layer::Layer;
+use crate::plain::Plain;
 use crate::plan::{self, Candidates, Plan};
 use crate::recipe::{Bits, Recipe};
 
@@ -35,6 +36,9 @@ pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<()
                 recipe.write(path)?;
             }
             write(&mut model, &arguments.output, plan, &stop)?
+        }
+        (None, None, Some(encoding)) if arguments.gguf_plain => {
+            pack(&model, &arguments.output, &mut Plain(encoding), &stop)?
         }
         (None, None, Some(mut encoding)) => pack(&model, &arguments.output, &mut encoding, &stop)?,
         (None, None, None) => anyhow::bail!(

@@ -10,6 +10,7 @@ mod calibrate;
 mod convert;
 mod input;
 mod layer;
+mod plain;
 mod plan;
 mod recipe;
 mod rounding;

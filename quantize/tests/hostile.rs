@@ -214,7 +214,7 @@ fn a_weight_that_is_no_number_is_refused() {
     let path = folder.path().join("a.safetensors");
     let spoiled = "model.diffusion_model.middle_block.0.in_layers.2.weight";
     checkpoint_of(&path, |_| true, Some(spoiled));
-    for encoding in ["int8", "int4"] {
+    for encoding in ["keep", "f16", "int8", "int4"] {
         let error = refused(&path, &["--config", &config(), "--weights", encoding]);
         assert!(error.contains("middle_block.0.in_layers.2.weight"), "{error}");
     }

@@ -1,7 +1,7 @@
 //! Model files: safetensors, GGUF, diffusers folders and checkpoints, read without trust.
 
 mod beside;
-mod blocks;
+pub mod blocks;
 mod bytes;
 mod checkpoint;
 mod component;
