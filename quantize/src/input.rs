@@ -9,7 +9,9 @@ use pochade_quantize::checkpoint;
 
 /// Opens the model at `path` and makes sure that it is whole.
 pub(crate) fn open(path: &Path, beside: &Beside) -> anyhow::Result<ModelFiles> {
-    let model = if is_pickled(path) {
+    let model = if path.join("unet/model.onnx").is_file() {
+        onnx(path)?
+    } else if is_pickled(path) {
         let origin = path.display().to_string();
         let tensors = Checkpoint::new(&origin, checkpoint::open(path)?)?;
         ModelFiles::from_checkpoint(tensors, &beside.or_around(path))?
@@ -18,6 +20,18 @@ pub(crate) fn open(path: &Path, beside: &Beside) -> anyhow::Result<ModelFiles> {
     };
     check(&model)?;
     Ok(model)
+}
+
+/// A folder of graphs, whose weights are copied to where the system has temporary files.
+#[cfg(feature = "onnx")]
+fn onnx(folder: &Path) -> anyhow::Result<ModelFiles> {
+    Ok(pochade_quantize::onnx::open(folder, &std::env::temp_dir())?)
+}
+
+#[cfg(not(feature = "onnx"))]
+fn onnx(folder: &Path) -> anyhow::Result<ModelFiles> {
+    let folder = folder.display();
+    anyhow::bail!("{folder}: this build reads no ONNX; build it with `--features onnx`")
 }
 
 fn is_pickled(path: &Path) -> bool {

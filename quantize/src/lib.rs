@@ -4,3 +4,5 @@
 #![forbid(unsafe_code)]
 
 pub mod checkpoint;
+#[cfg(feature = "onnx")]
+pub mod onnx;

@@ -24,6 +24,8 @@ use crate::text::{Tokenizer, TokenizerError};
 pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
 
 const INDEX: &str = "model_index.json";
+/// Where the autoencoder's config is when its halves are apart, as graphs are.
+const DECODER: &str = "vae_decoder";
 /// The largest config, vocabulary or shard index that is read.
 const JSON_CAP: u64 = 64 << 20;
 const TOKENIZER_FILES: [&str; 5] = [
@@ -186,14 +188,18 @@ impl DiffusersFolder {
     /// The folder of a part, `None` where the index does not name it or names nothing for it.
     fn folder_of(&self, component: Component) -> Option<&'static str> {
         let names: &[&str] = match component {
-            Component::Autoencoder => &["vae", "vqvae"],
+            Component::Autoencoder => &["vae", "vqvae", DECODER],
             ref other => &[other.name()],
         };
         let named = |name: &&&str| {
             self.index.get(**name).and_then(|entry| entry.get(1)).is_some_and(Value::is_string)
         };
+        let apart = component == Component::Autoencoder
+            && !self.exists("vae/config.json")
+            && self.exists(&config_path(component, DECODER));
         names.iter().find(named).map(|name| match *name {
             "vqvae" => "vqvae",
+            _ if apart => DECODER,
             _ => component.name(),
         })
     }

@@ -17,8 +17,8 @@ use super::gguf::{Gguf, Value as Entry};
 use super::loaded::Found;
 use super::names::{self, Cut, NameMap};
 use super::{
-    Beside, Checkpoint, Component, ComponentWeights, Config, Encoding, FileError, NewTensor,
-    TensorFile, safetensors,
+    Beside, Checkpoint, Component, ComponentWeights, Config, Encoding, FileBytes, FileError,
+    NewTensor, TensorFile, safetensors,
 };
 use crate::text::Tokenizer;
 
@@ -40,6 +40,8 @@ enum Store {
     Gguf(Box<Gguf>),
     /// The class of its pipeline, and its tensors.
     Checkpoint(Option<String>, Checkpoint),
+    /// A folder of configs and tokenizers, and tables of weights under diffusers' names.
+    Given(DiffusersFolder, BTreeMap<Component, Vec<TensorFile>>),
 }
 
 impl ModelFiles {
@@ -101,6 +103,20 @@ impl ModelFiles {
         Self::new(store, configs).beside(beside)
     }
 
+    /// A diffusers folder whose weights are in other files than its own, under the names that
+    /// diffusers and transformers have for them.
+    ///
+    /// # Errors
+    /// When the folder has no index, or a config is missing or contradicts itself.
+    pub fn with_weights(
+        folder: &Path,
+        weights: BTreeMap<Component, Vec<TensorFile>>,
+    ) -> Result<Self, FileError> {
+        let folder = DiffusersFolder::open(folder)?;
+        let configs = folder.configs()?;
+        Ok(Self::new(Store::Given(folder, weights), configs))
+    }
+
     /// The same model with what lies beside it.
     fn beside(mut self, beside: &Beside) -> Result<Self, FileError> {
         if beside.configs.is_some() && !matches!(self.store, Store::Checkpoint(..)) {
@@ -157,7 +173,7 @@ impl ModelFiles {
     /// The file or folder, for messages.
     pub fn origin(&self) -> &str {
         match &self.store {
-            Store::Folder(folder) => folder.origin(),
+            Store::Folder(folder) | Store::Given(folder, _) => folder.origin(),
             Store::Gguf(gguf) => gguf.tensors().origin(),
             Store::Checkpoint(_, checkpoint) => checkpoint.origin(),
         }
@@ -166,7 +182,7 @@ impl ModelFiles {
     /// The class of the diffusers pipeline the model was made for, where it is known.
     pub fn pipeline(&self) -> Option<&str> {
         match &self.store {
-            Store::Folder(folder) => folder.pipeline(),
+            Store::Folder(folder) | Store::Given(folder, _) => folder.pipeline(),
             Store::Gguf(gguf) => gguf.get(PIPELINE_KEY).and_then(Entry::as_str),
             Store::Checkpoint(pipeline, _) => pipeline.as_deref(),
         }
@@ -209,6 +225,10 @@ impl ModelFiles {
             Store::Folder(folder) => mapped(component, fields, folder.weights(component)?),
             Store::Gguf(gguf) => canonical(component, fields, gguf),
             Store::Checkpoint(_, checkpoint) => checkpoint.weights(component, fields),
+            Store::Given(_, weights) => {
+                let missing = || self.missing(&format!("{component} weights"));
+                mapped(component, fields, weights.get(&component).ok_or_else(missing)?.clone())
+            }
         }?;
         weights.replace(self.replaced.get(&component).map_or(&[], Vec::as_slice));
         Ok(weights)
@@ -229,7 +249,7 @@ impl ModelFiles {
         let name = component.tokenizer().ok_or_else(missing)?;
         match (&self.tokenizers, &self.store) {
             (Some(folder), _) => self.tokenizer_beside(folder, component, name),
-            (None, Store::Folder(folder)) => folder.tokenizer(name),
+            (None, Store::Folder(folder) | Store::Given(folder, _)) => folder.tokenizer(name),
             (None, Store::Gguf(gguf)) => {
                 gguf_tokenizer(gguf, name).unwrap_or_else(|| Err(missing()))
             }
@@ -266,10 +286,8 @@ impl ModelFiles {
         match &self.store {
             Store::Folder(folder) => folder.sha256().map(|digest| super::hex(&digest)),
             Store::Gguf(gguf) => Ok(super::hex(&gguf.tensors().bytes().sha256())),
-            Store::Checkpoint(_, checkpoint) => {
-                let bytes = checkpoint.files().first().map(TensorFile::bytes);
-                Ok(bytes.map_or_else(String::new, |bytes| super::hex(&bytes.sha256())))
-            }
+            Store::Checkpoint(_, checkpoint) => Ok(sha256_of(checkpoint.files())),
+            Store::Given(_, weights) => Ok(sha256_of(weights.values().flatten())),
         }
     }
 
@@ -287,6 +305,16 @@ impl ModelFiles {
 
     fn missing(&self, part: &str) -> FileError {
         FileError::MissingPart { file: self.origin().to_owned(), part: part.to_owned() }
+    }
+}
+
+/// The SHA-256 of one file, or of the lines that name those of several.
+fn sha256_of<'a>(files: impl IntoIterator<Item = &'a TensorFile>) -> String {
+    let hashes = files.into_iter().map(|file| super::hex(&file.bytes().sha256()));
+    let hashes: Vec<String> = hashes.collect();
+    match &hashes[..] {
+        [one] => one.clone(),
+        several => super::hex(&FileBytes::Owned(several.join("\n").into_bytes().into()).sha256()),
     }
 }
 

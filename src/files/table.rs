@@ -86,6 +86,11 @@ impl TensorFile {
         Ok(Self { origin: origin.to_owned(), bytes, tensors, by_name })
     }
 
+    /// The same tensors with another file in messages: the one that they were copied from.
+    pub fn renamed(&self, origin: &str) -> Self {
+        Self { origin: origin.to_owned(), ..self.clone() }
+    }
+
     /// The file, for messages.
     pub fn origin(&self) -> &str {
         &self.origin
