@@ -2,39 +2,39 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 use pochade::files::{ModelFiles, Packed, Packing, Progress, pack_with};
 use pochade::paint::Painter;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::arguments::{Convert, Measured, Weights};
-use crate::budget::Budget;
 use crate::calibrate::Calibration;
 use crate::layer::Layer;
-use crate::plan::{self, Candidates, Plan};
+use crate::plan::{self, Candidates, Limits, Plan};
+use crate::progress::{self, Watch};
 use crate::recipe::{Bits, Recipe};
 
+/// Bits of a mix's weights on average, where nothing else is asked for.
+const MIXED_BITS: f64 = 4.6;
+
 pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<()> {
-    let stop = stop_on_signals().context("cannot listen for signals")?;
+    let watch = Watch::start().context("cannot listen for signals")?;
     let mut model = ModelFiles::open(&arguments.input)?;
     let packed = match (&measured.recipe, &measured.calibrate, arguments.weights.uniform()) {
         (Some(recipe), ..) => {
-            let plan = follow(&arguments.input, &Recipe::read(recipe)?)?;
-            write(&mut model, &arguments.output, plan, &stop)?
+            let plan = follow(&arguments.input, &Recipe::read(recipe)?, &watch)?;
+            write(&mut model, &arguments.output, plan, &watch)?
         }
         (None, Some(prompts), _) => {
             let calibration = calibration(prompts, measured.pictures)?;
-            let (plan, recipe) = measure((arguments, measured), calibration, &model)?;
+            let (plan, recipe) = measure((arguments, measured), calibration, &model, &watch)?;
             if let Some(path) = &measured.save_recipe {
                 recipe.write(path)?;
             }
-            write(&mut model, &arguments.output, plan, &stop)?
+            write(&mut model, &arguments.output, plan, &watch)?
         }
-        (None, None, Some(mut encoding)) => pack(&model, &arguments.output, &mut encoding, &stop)?,
+        (None, None, Some(mut encoding)) => pack(&model, &arguments.output, &mut encoding, &watch)?,
         (None, None, None) => anyhow::bail!(
             "--weights mixed needs --calibrate PROMPTS: what a layer loses is measured on pictures"
         ),
@@ -59,6 +59,7 @@ fn measure(
     (arguments, measured): (&Convert, &Measured),
     calibration: Calibration,
     model: &ModelFiles,
+    watch: &Watch,
 ) -> anyhow::Result<(Plan, Recipe)> {
     let options = match arguments.weights {
         Weights::Int8 => vec![Bits::Int8],
@@ -71,23 +72,38 @@ fn measure(
         }
     };
     let mut painter = Painter::open(Some(&arguments.input), None)?;
-    let bar = progress_bar("{msg:14} [{bar:30}] {pos}/{len} {eta}");
-    let mut all = plan::round_all(&mut painter, &calibration, &|_| options.clone(), &bar)?;
+    let mut all = plan::round_all(&mut painter, &calibration, &|_| options.clone(), watch)?;
     let mut chosen = vec![0; all.len()];
     if options.len() > 1 {
-        plan::measure(&mut painter, &calibration, &mut all, &bar)?;
-        let budget = budget(measured, model, &all)?;
-        chosen = plan::choose(&all, budget, &|_, _| 0.0).context("the budget cannot be kept")?;
+        plan::measure(&mut painter, &calibration, &mut all, watch)?;
+        chosen = plan::choose(model, &all, &limits(measured, &all))
+            .context("the budget cannot be kept")?;
+        log_choices(&all, &chosen);
     }
-    bar.finish_and_clear();
     let recipe = recipe(calibration, &all, &chosen);
     Ok((Plan::new(all, &chosen)?, recipe))
 }
 
-/// Bytes for the layers in question, out of those for the file.
-fn budget(measured: &Measured, model: &ModelFiles, all: &[Candidates]) -> anyhow::Result<Budget> {
-    let _ = (model, all);
-    Ok(Budget { bytes: measured.budget_mb.map(|mb| (mb * 1e6) as usize), seconds: None })
+/// What a mix may take: what is asked for, or else a little more than all in int4.
+fn limits<'a>(measured: &Measured, all: &[Candidates]) -> Limits<'a> {
+    let parameters: usize = all.iter().map(|c| c.layer.parameters()).sum();
+    let file = measured.budget_mb.map(|mb| (mb * 1e6) as u64);
+    let layers = file.is_none().then_some((parameters as f64 * MIXED_BITS / 8.0) as usize);
+    Limits { file, layers, seconds: None, predict: &|_, _| 0.0 }
+}
+
+fn log_choices(all: &[Candidates], chosen: &[usize]) {
+    for (candidates, &chosen) in all.iter().zip(chosen) {
+        let options = candidates.options.iter().map(|o| {
+            let error = o.rounded.as_ref().map_or(0.0, |r| r.error);
+            let method = o.rounded.as_ref().map_or("", |r| r.method.name());
+            let loss = o.loss.unwrap_or_default();
+            format!("{:?} {method} {error:.1e} {:.1e} {:.2}", o.bits, loss.latent, loss.picture)
+        });
+        let options: Vec<String> = options.collect();
+        let bits = candidates.options[chosen].bits;
+        log::info!("{}: {bits:?} of {}", candidates.layer.key(), options.join(", "));
+    }
 }
 
 fn recipe(calibration: Calibration, all: &[Candidates], chosen: &[usize]) -> Recipe {
@@ -96,7 +112,7 @@ fn recipe(calibration: Calibration, all: &[Candidates], chosen: &[usize]) -> Rec
 }
 
 /// Rounds the layers as a recipe says.
-fn follow(input: &Path, recipe: &Recipe) -> anyhow::Result<Plan> {
+fn follow(input: &Path, recipe: &Recipe, watch: &Watch) -> anyhow::Result<Plan> {
     let mut painter = Painter::open(Some(input), None)?;
     let layers = Layer::all(painter.files())?;
     for layer in &layers {
@@ -106,10 +122,8 @@ fn follow(input: &Path, recipe: &Recipe) -> anyhow::Result<Plan> {
             "the recipe says nothing of {key}: it was written for another model"
         );
     }
-    let bar = progress_bar("{msg:14} [{bar:30}] {pos}/{len} {eta}");
     let bits = |layer: &Layer| vec![recipe.layers[&layer.key()]];
-    let all = plan::round_all(&mut painter, &recipe.calibration, &bits, &bar)?;
-    bar.finish_and_clear();
+    let all = plan::round_all(&mut painter, &recipe.calibration, &bits, watch)?;
     let chosen = vec![0; all.len()];
     Plan::new(all, &chosen)
 }
@@ -118,47 +132,27 @@ fn write(
     model: &mut ModelFiles,
     output: &Path,
     mut plan: Plan,
-    stop: &AtomicBool,
+    watch: &Watch,
 ) -> anyhow::Result<Packed> {
     plan.replace_biases(model);
-    pack(model, output, &mut plan, stop)
+    pack(model, output, &mut plan, watch)
 }
 
 fn pack(
     model: &ModelFiles,
     output: &Path,
     packing: &mut dyn Packing,
-    stop: &AtomicBool,
+    watch: &Watch,
 ) -> anyhow::Result<Packed> {
-    let bar = progress_bar("{msg:14} [{bar:30}] {bytes}/{total_bytes} {eta}");
-    let watch = |progress: Progress<'_>| {
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-        bar.set_message(progress.component.name());
-        match stop.load(Ordering::Relaxed) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+    let watch = watch.bar(progress::BYTES, 0);
+    let follow = |progress: Progress<'_>| {
+        watch.at(progress.done, progress.total);
+        watch.says(progress.component.name());
+        if watch.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let packed = pack_with(model, output, packing, watch);
-    bar.finish_and_clear();
+    let packed = pack_with(model, output, packing, follow);
+    watch.clear();
     Ok(packed?)
-}
-
-/// A flag that Ctrl-C or a polite kill raises, so that the temporary file is removed on the way
-/// out.
-fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
-}
-
-/// Drawn on standard error where that is a terminal.
-fn progress_bar(template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template);
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 fn report(arguments: &Convert, packed: &Packed) {

@@ -39,6 +39,11 @@ impl Layer {
         format!("{}/{}", self.part, self.name)
     }
 
+    /// The name of its weight.
+    pub fn weight(&self) -> String {
+        format!("{}.weight", self.name)
+    }
+
     /// Pixels of the kernel.
     pub fn taps(&self) -> usize {
         self.size[2] * self.size[3]

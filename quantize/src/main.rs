@@ -10,6 +10,7 @@ mod calibrate;
 mod convert;
 mod layer;
 mod plan;
+mod progress;
 mod recipe;
 mod rounding;
 mod sensitivity;

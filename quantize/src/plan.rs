@@ -7,22 +7,24 @@
 use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context;
-use indicatif::ProgressBar;
 use pochade::files::{
     Component, ModelFiles, NewTensor, Packing, TensorEncoding, TensorInfo, WeightEncoding,
+    packed_bytes,
 };
-use pochade::paint::Painter;
+use pochade::paint::{Painter, Request};
 use pochade_engine::{DType, Encoding, Engine, Filter, PanelShape, TensorView, WeightError};
 
 use crate::budget::{self, Budget, Choice};
 use crate::calibrate::{self, Calibration};
 use crate::layer::Layer;
+use crate::progress::{self, Watch};
 use crate::recipe::Bits;
 use crate::rounding::{Problem, Rounded};
 use crate::sensitivity::{self, Loss, Reference};
 
-/// Pictures that sensitivities are measured on.
-const SENSITIVITY_PICTURES: usize = 6;
+/// Pictures that sensitivities are measured on, and their steps at most.
+const TRIED_PICTURES: usize = 4;
+const TRIED_STEPS: usize = 8;
 
 /// A layer, its roundings, and what each costs.
 #[derive(Debug)]
@@ -74,23 +76,24 @@ pub(crate) fn round_all(
     painter: &mut Painter,
     calibration: &Calibration,
     options: &dyn Fn(&Layer) -> Vec<Bits>,
-    bar: &ProgressBar,
+    watch: &Watch,
 ) -> anyhow::Result<Vec<Candidates>> {
     let layers = Layer::all(painter.files())?;
     let passes = calibrate::passes(&layers);
-    bar.set_length((passes.len() * calibration.pictures + layers.len()) as u64);
+    let watch = watch.bar(progress::COUNT, passes.len() * calibration.pictures + layers.len());
     let mut engine = Engine::new(None)?;
     let mut all = Vec::with_capacity(layers.len());
     for pass in passes {
-        bar.set_message("listening");
-        let mut samples = calibrate::listen(painter, calibration, pass, bar)?;
-        bar.set_message("rounding");
+        watch.says("listening");
+        let mut samples = calibrate::listen(painter, calibration, pass, &watch)?;
+        watch.says("rounding");
         for layer in pass {
             let samples = samples.remove(&layer.key()).unwrap_or_default();
             all.push(candidates(painter.files(), layer, &samples, &options(layer), &mut engine)?);
-            bar.inc(1);
+            watch.step()?;
         }
     }
+    watch.clear();
     Ok(all)
 }
 
@@ -129,16 +132,19 @@ pub(crate) fn measure(
     painter: &mut Painter,
     calibration: &Calibration,
     all: &mut [Candidates],
-    bar: &ProgressBar,
+    watch: &Watch,
 ) -> anyhow::Result<()> {
-    let pictures = SENSITIVITY_PICTURES.min(calibration.pictures);
+    let pictures = TRIED_PICTURES.min(calibration.pictures);
+    let steps = painter.resolve(&calibration.request(0))?.steps.min(TRIED_STEPS);
     // Those held out, as far as they go.
-    let requests = (0..pictures).map(|i| calibration.request(calibration.pictures - 1 - i));
+    let requests = (0..pictures).map(|i| Request {
+        steps: Some(steps),
+        ..calibration.request(calibration.pictures - 1 - i)
+    });
     let reference = Reference::paint(painter, requests.collect())?;
     let trials = all.iter().flat_map(|c| &c.options).filter(|option| option.rounded.is_some());
-    bar.set_position(0);
-    bar.set_length(trials.count() as u64);
-    bar.set_message("trying");
+    let watch = watch.bar(progress::COUNT, trials.count());
+    watch.says("trying");
     for candidates in all {
         for option in 0..candidates.options.len() {
             let tensors = candidates.tensors(option)?;
@@ -148,33 +154,94 @@ pub(crate) fn measure(
             }
             let loss = reference.loss(painter, candidates.layer.part, tensors)?;
             candidates.options[option].loss = Some(loss);
-            bar.inc(1);
+            watch.step()?;
         }
     }
+    watch.clear();
     Ok(())
 }
 
-/// For every layer, the index of its option under `budget`; `seconds` predicts the time of an option.
+/// What may not be exceeded.
+pub(crate) struct Limits<'a> {
+    /// Bytes of the file.
+    pub file: Option<u64>,
+    /// Bytes of the layers in question.
+    pub layers: Option<usize>,
+    /// Seconds that these layers take in one picture.
+    pub seconds: Option<f64>,
+    /// Predicts them for one layer.
+    pub predict: &'a dyn Fn(&Layer, Bits) -> f64,
+}
+
+/// How often the bytes that belong to no layer are counted anew: a layer in integers has entries in
+/// the file's table that one in f16 has not.
+const ROUNDS: usize = 8;
+
+/// For every layer, the index of its option within the limits.
 pub(crate) fn choose(
+    model: &ModelFiles,
     all: &[Candidates],
-    budget: Budget,
-    seconds: &dyn Fn(&Layer, Bits) -> f64,
-) -> Result<Vec<usize>, budget::Unreachable> {
+    limits: &Limits<'_>,
+) -> anyhow::Result<Vec<usize>> {
     let choice = |layer: &Layer, option: &Candidate| Choice {
         bytes: option.bytes,
-        seconds: seconds(layer, option.bits),
+        seconds: (limits.predict)(layer, option.bits),
         loss: option.loss.map_or(0.0, |loss| loss.picture),
     };
     let choices: Vec<Vec<Choice>> =
         all.iter().map(|c| c.options.iter().map(|o| choice(&c.layer, o)).collect()).collect();
-    budget::choose(&choices, budget)
+    let within = |bytes| budget::choose(&choices, Budget { bytes, seconds: limits.seconds });
+    let Some(file) = limits.file else { return Ok(within(limits.layers)?) };
+    let mut rest = file_rest(model, all, &vec![0; all.len()])?;
+    for _ in 0..ROUNDS {
+        let bytes = file.saturating_sub(rest);
+        let chosen = within(Some(bytes as usize)).map_err(|e| {
+            anyhow::anyhow!("{e}, and all else {:.2} MB: raise the budget", rest as f64 / 1e6)
+        })?;
+        let found = file_rest(model, all, &chosen)?;
+        if found <= rest {
+            return Ok(chosen);
+        }
+        rest = found;
+    }
+    anyhow::bail!("no mix of encodings was found that keeps the size; raise the budget")
 }
 
-/// What becomes of every tensor of a model.
+/// Bytes of the file that belong to no layer in question.
+fn file_rest(model: &ModelFiles, all: &[Candidates], chosen: &[usize]) -> anyhow::Result<u64> {
+    let layers: usize = all.iter().zip(chosen).map(|(c, i)| c.options[*i].bytes).sum();
+    Ok(packed_bytes(model, &Encodings::new(all, chosen))?.saturating_sub(layers as u64))
+}
+
+/// The encodings of all tensors of a model.
+#[derive(Debug)]
+struct Encodings(HashMap<(Component, String), Bits>);
+
+impl Encodings {
+    fn new(all: &[Candidates], chosen: &[usize]) -> Self {
+        let entry = |(c, option): (&Candidates, &usize)| {
+            ((c.layer.part, c.layer.weight()), c.options[*option].bits)
+        };
+        Self(all.iter().zip(chosen).map(entry).collect())
+    }
+}
+
+impl Packing for Encodings {
+    fn encoding(&self, part: Component, tensor: &TensorInfo<'_>) -> TensorEncoding {
+        match self.0.get(&(part, tensor.name.to_owned())).map(|bits| bits.integers()) {
+            None => WeightEncoding::Int8.encoding(part, tensor),
+            Some(None) => TensorEncoding::Float(DType::F16),
+            Some(Some(integers)) => TensorEncoding::Integers(integers),
+        }
+    }
+}
+
+/// What becomes of every tensor of a model, and the integers of its layers.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// By part and weight: the integers, or nothing for f16.
-    layers: HashMap<(Component, String), Option<Filter>>,
+    encodings: Encodings,
+    /// By part and weight.
+    filters: HashMap<(Component, String), Filter>,
     /// Biases that take in what the roundings lose on average.
     biases: BTreeMap<Component, Vec<NewTensor>>,
 }
@@ -182,14 +249,15 @@ pub(crate) struct Plan {
 impl Plan {
     /// The plan that keeps of every layer the option of this index.
     pub fn new(all: Vec<Candidates>, chosen: &[usize]) -> anyhow::Result<Self> {
-        let mut plan = Self { layers: HashMap::new(), biases: BTreeMap::new() };
+        let encodings = Encodings::new(&all, chosen);
+        let mut plan = Self { encodings, filters: HashMap::new(), biases: BTreeMap::new() };
         for (candidates, &option) in all.into_iter().zip(chosen) {
             let tensors = candidates.tensors(option)?;
+            let layer = candidates.layer;
             let bias = tensors.into_iter().filter(|t| t.name.ends_with(".bias"));
-            plan.biases.entry(candidates.layer.part).or_default().extend(bias);
-            let key = (candidates.layer.part, format!("{}.weight", candidates.layer.name));
+            plan.biases.entry(layer.part).or_default().extend(bias);
             let rounded = candidates.options.into_iter().nth(option).and_then(|o| o.rounded);
-            plan.layers.insert(key, rounded.map(|rounded| rounded.filter));
+            plan.filters.extend(rounded.map(|r| ((layer.part, layer.weight()), r.filter)));
         }
         Ok(plan)
     }
@@ -200,21 +268,11 @@ impl Plan {
             model.replace(part, biases);
         }
     }
-
-    fn layer(&self, part: Component, name: &str) -> Option<&Option<Filter>> {
-        self.layers.get(&(part, name.to_owned()))
-    }
 }
 
 impl Packing for Plan {
     fn encoding(&self, part: Component, tensor: &TensorInfo<'_>) -> TensorEncoding {
-        let Some(filter) = self.layer(part, tensor.name) else {
-            return WeightEncoding::Int8.encoding(part, tensor);
-        };
-        let panels = filter.as_ref().and_then(Filter::to_store);
-        panels.map_or(TensorEncoding::Float(DType::F16), |panels| {
-            TensorEncoding::Integers(panels.encoding)
-        })
+        self.encodings.encoding(part, tensor)
     }
 
     fn filter(
@@ -224,9 +282,9 @@ impl Packing for Plan {
         weight: &TensorView<'_>,
         integers: Encoding,
     ) -> Result<Filter, WeightError> {
-        match self.layer(part, name) {
-            Some(Some(filter)) => Ok(filter.clone()),
-            _ => Filter::rounded(weight, None, integers),
+        match self.filters.remove(&(part, name.to_owned())) {
+            Some(filter) => Ok(filter),
+            None => Filter::rounded(weight, None, integers),
         }
     }
 }

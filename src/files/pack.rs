@@ -17,7 +17,7 @@ use std::path::Path;
 use half::f16;
 use pochade_engine::{DType, Encoding as Integers, Filter, PanelShape, TensorView};
 
-use super::gguf::{GgufWriter, TensorSpec, Value};
+use super::gguf::{GgufWriter, TensorSpec, Value, file_bytes};
 use super::loaded::{MULTIPLIER, STEP, kind};
 use super::package::{LAYOUT, LAYOUT_KEY, PIPELINE_KEY, config_key, encoding_key};
 use super::packing::{Packing, TensorEncoding, WeightEncoding};
@@ -94,6 +94,17 @@ pub fn pack_with(
     }
     writer.finish()?;
     Ok(Packed { tensors, bytes: total, left_out })
+}
+
+/// Bytes of the file that [`pack_with`] would write.
+///
+/// # Errors
+/// When the source is damaged or has encodings that are not read, or integer weights that would have
+/// to become others.
+pub fn packed_bytes(model: &ModelFiles, packing: &dyn Packing) -> Result<u64, FileError> {
+    let Table { specs, parts, .. } = table(model, packing)?;
+    file_bytes(&metadata(model, &parts)?, &specs)
+        .ok_or_else(|| FileError::malformed(model.origin(), "the file would be too large to write"))
 }
 
 fn with_weights(model: &ModelFiles) -> impl Iterator<Item = Component> {

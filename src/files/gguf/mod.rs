@@ -27,6 +27,7 @@ use twox_hash::XxHash3_64;
 use super::table::{StoredTensor, TensorFile};
 use super::{FileBytes, FileError};
 
+pub(super) use write::file_bytes;
 pub use write::{GgufWriter, TensorSpec};
 
 /// The first four bytes.
