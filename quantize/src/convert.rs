@@ -10,8 +10,9 @@ use pochade::paint::Painter;
 
 use crate::arguments::{Convert, Measured, Weights};
 use crate::calibrate::Calibration;
+use crate::candidates::{self, Candidates, Rounding};
 use crate::layer::Layer;
-use crate::plan::{self, Candidates, Limits, Plan};
+use crate::plan::{self, Limits, Plan};
 use crate::progress::{self, Watch};
 use crate::recipe::{Bits, Recipe};
 
@@ -72,10 +73,12 @@ fn measure(
         }
     };
     let mut painter = Painter::open(Some(&arguments.input), None)?;
-    let mut all = plan::round_all(&mut painter, &calibration, &|_| options.clone(), watch)?;
+    let bits = |_: &Layer| options.clone();
+    let mut all =
+        Rounding { painter: &mut painter, calibration: &calibration, options: &bits }.all(watch)?;
     let mut chosen = vec![0; all.len()];
     if options.len() > 1 {
-        plan::measure(&mut painter, &calibration, &mut all, watch)?;
+        candidates::measure(&mut painter, &calibration, &mut all, watch)?;
         chosen = plan::choose(model, &all, &limits(measured, &all))
             .context("the budget cannot be kept")?;
         log_choices(&all, &chosen);
@@ -102,7 +105,8 @@ fn log_choices(all: &[Candidates], chosen: &[usize]) {
         });
         let options: Vec<String> = options.collect();
         let bits = candidates.options[chosen].bits;
-        log::info!("{}: {bits:?} of {}", candidates.layer.key(), options.join(", "));
+        let smoothed = if candidates.is_smoothed() { "smoothed, " } else { "" };
+        log::info!("{}: {smoothed}{bits:?} of {}", candidates.layer.key(), options.join(", "));
     }
 }
 
@@ -123,7 +127,8 @@ fn follow(input: &Path, recipe: &Recipe, watch: &Watch) -> anyhow::Result<Plan> 
         );
     }
     let bits = |layer: &Layer| vec![recipe.layers[&layer.key()]];
-    let all = plan::round_all(&mut painter, &recipe.calibration, &bits, watch)?;
+    let all = Rounding { painter: &mut painter, calibration: &recipe.calibration, options: &bits }
+        .all(watch)?;
     let chosen = vec![0; all.len()];
     Plan::new(all, &chosen)
 }
@@ -134,7 +139,7 @@ fn write(
     mut plan: Plan,
     watch: &Watch,
 ) -> anyhow::Result<Packed> {
-    plan.replace_biases(model);
+    plan.change(model);
     pack(model, output, &mut plan, watch)
 }
 

@@ -7,6 +7,7 @@
 mod arguments;
 mod budget;
 mod calibrate;
+mod candidates;
 mod convert;
 mod layer;
 mod plan;
@@ -14,6 +15,7 @@ mod progress;
 mod recipe;
 mod rounding;
 mod sensitivity;
+mod smoothing;
 
 use std::process::ExitCode;
 
