@@ -33,6 +33,10 @@ pub(crate) struct Convert {
     /// Encoding of the weights.
     #[arg(long, value_enum, default_value_t = Weights::Keep)]
     pub weights: Weights,
+    /// Leave out the half of the autoencoder that turns pictures into latents: painting from words
+    /// does not need it.
+    #[arg(long)]
+    pub without_encoder: bool,
 }
 
 /// Of conversions to integers that look at what the model paints.

@@ -12,6 +12,7 @@ use crate::arguments::{Convert, Measured, Weights};
 use crate::calibrate::Calibration;
 use crate::candidates::{self, Candidates, Rounding};
 use crate::layer::Layer;
+use crate::left_out::WithoutEncoder;
 use crate::plan::{self, Limits, Plan};
 use crate::progress::{self, Watch};
 use crate::recipe::{Bits, Recipe};
@@ -25,7 +26,7 @@ pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<()
     let packed = match (&measured.recipe, &measured.calibrate, arguments.weights.uniform()) {
         (Some(recipe), ..) => {
             let plan = follow(&arguments.input, &Recipe::read(recipe)?, &watch)?;
-            write(&mut model, &arguments.output, plan, &watch)?
+            write(&mut model, arguments, plan, &watch)?
         }
         (None, Some(prompts), _) => {
             let calibration = calibration(prompts, measured.pictures)?;
@@ -33,9 +34,9 @@ pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<()
             if let Some(path) = &measured.save_recipe {
                 recipe.write(path)?;
             }
-            write(&mut model, &arguments.output, plan, &watch)?
+            write(&mut model, arguments, plan, &watch)?
         }
-        (None, None, Some(mut encoding)) => pack(&model, &arguments.output, &mut encoding, &watch)?,
+        (None, None, Some(mut encoding)) => pack(&model, arguments, &mut encoding, &watch)?,
         (None, None, None) => anyhow::bail!(
             "--weights mixed needs --calibrate PROMPTS: what a layer loses is measured on pictures"
         ),
@@ -79,7 +80,7 @@ fn measure(
     let mut chosen = vec![0; all.len()];
     if options.len() > 1 {
         candidates::measure(&mut painter, &calibration, &mut all, watch)?;
-        chosen = plan::choose(model, &all, &limits(measured, &all))
+        chosen = plan::choose(model, &all, &limits(arguments, measured, &all))
             .context("the budget cannot be kept")?;
         log_choices(&all, &chosen);
     }
@@ -88,11 +89,12 @@ fn measure(
 }
 
 /// What a mix may take: what is asked for, or else a little more than all in int4.
-fn limits<'a>(measured: &Measured, all: &[Candidates]) -> Limits<'a> {
+fn limits<'a>(arguments: &Convert, measured: &Measured, all: &[Candidates]) -> Limits<'a> {
     let parameters: usize = all.iter().map(|c| c.layer.parameters()).sum();
     let file = measured.budget_mb.map(|mb| (mb * 1e6) as u64);
     let layers = file.is_none().then_some((parameters as f64 * MIXED_BITS / 8.0) as usize);
-    Limits { file, layers, seconds: None, predict: &|_, _| 0.0 }
+    let without_encoder = arguments.without_encoder;
+    Limits { file, layers, seconds: None, predict: &|_, _| 0.0, without_encoder }
 }
 
 fn log_choices(all: &[Candidates], chosen: &[usize]) {
@@ -135,27 +137,28 @@ fn follow(input: &Path, recipe: &Recipe, watch: &Watch) -> anyhow::Result<Plan> 
 
 fn write(
     model: &mut ModelFiles,
-    output: &Path,
+    arguments: &Convert,
     mut plan: Plan,
     watch: &Watch,
 ) -> anyhow::Result<Packed> {
     plan.change(model);
-    pack(model, output, &mut plan, watch)
+    pack(model, arguments, &mut plan, watch)
 }
 
 fn pack(
     model: &ModelFiles,
-    output: &Path,
+    arguments: &Convert,
     packing: &mut dyn Packing,
     watch: &Watch,
 ) -> anyhow::Result<Packed> {
+    let mut packing = WithoutEncoder { packing, leaves_out: arguments.without_encoder };
     let watch = watch.bar(progress::BYTES, 0);
     let follow = |progress: Progress<'_>| {
         watch.at(progress.done, progress.total);
         watch.says(progress.component.name());
         if watch.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let packed = pack_with(model, output, packing, follow);
+    let packed = pack_with(model, &arguments.output, &mut packing, follow);
     watch.clear();
     Ok(packed?)
 }

@@ -10,6 +10,7 @@ mod calibrate;
 mod candidates;
 mod convert;
 mod layer;
+mod left_out;
 mod plan;
 mod progress;
 mod recipe;

@@ -11,6 +11,7 @@ use pochade_engine::{DType, Encoding, Filter, TensorView, WeightError};
 use crate::budget::{self, Budget, Choice};
 use crate::candidates::{Candidate, Candidates};
 use crate::layer::Layer;
+use crate::left_out::WithoutEncoder;
 use crate::recipe::Bits;
 
 /// What may not be exceeded.
@@ -23,6 +24,8 @@ pub(crate) struct Limits<'a> {
     pub seconds: Option<f64>,
     /// Predicts them for one layer.
     pub predict: &'a dyn Fn(&Layer, Bits) -> f64,
+    /// Whether the file has no encoder.
+    pub without_encoder: bool,
 }
 
 /// How often the bytes that belong to no layer are counted anew: a layer in integers has entries in
@@ -44,13 +47,15 @@ pub(crate) fn choose(
         all.iter().map(|c| c.options.iter().map(|o| choice(&c.layer, o)).collect()).collect();
     let within = |bytes| budget::choose(&choices, Budget { bytes, seconds: limits.seconds });
     let Some(file) = limits.file else { return Ok(within(limits.layers)?) };
-    let mut rest = file_rest(model, all, &vec![0; all.len()])?;
+    let leaves_out = limits.without_encoder;
+    let rest_of = |chosen: &[usize]| file_rest(model, all, chosen, leaves_out);
+    let mut rest = rest_of(&vec![0; all.len()])?;
     for _ in 0..ROUNDS {
         let bytes = file.saturating_sub(rest);
         let chosen = within(Some(bytes as usize)).map_err(|e| {
             anyhow::anyhow!("{e}, and all else {:.2} MB: raise the budget", rest as f64 / 1e6)
         })?;
-        let found = file_rest(model, all, &chosen)?;
+        let found = rest_of(&chosen)?;
         if found <= rest {
             return Ok(chosen);
         }
@@ -60,9 +65,16 @@ pub(crate) fn choose(
 }
 
 /// Bytes of the file that belong to no layer in question.
-fn file_rest(model: &ModelFiles, all: &[Candidates], chosen: &[usize]) -> anyhow::Result<u64> {
+fn file_rest(
+    model: &ModelFiles,
+    all: &[Candidates],
+    chosen: &[usize],
+    leaves_out: bool,
+) -> anyhow::Result<u64> {
+    let mut encodings = Encodings::new(all, chosen);
+    let packing = WithoutEncoder { packing: &mut encodings, leaves_out };
     let layers: usize = all.iter().zip(chosen).map(|(c, i)| c.options[*i].bytes).sum();
-    Ok(packed_bytes(model, &Encodings::new(all, chosen))?.saturating_sub(layers as u64))
+    Ok(packed_bytes(model, &packing)?.saturating_sub(layers as u64))
 }
 
 /// The encodings of all tensors of a model.

@@ -85,6 +85,9 @@ pub fn pack_with(
     for component in with_weights(model) {
         let weights = model.weights(component)?;
         for info in weights.tensors() {
+            if packing.encoding(component, &info) == TensorEncoding::LeftOut {
+                continue;
+            }
             if progress(Progress { component, tensor: info.name, done, total }).is_break() {
                 return Err(FileError::Interrupted { file: path.display().to_string() });
             }
@@ -132,6 +135,9 @@ fn table(model: &ModelFiles, packing: &dyn Packing) -> Result<Table, FileError> 
                 continue;
             };
             let encoding = packing.encoding(component, &info);
+            if encoding == TensorEncoding::LeftOut {
+                continue;
+            }
             if *stored == DType::I8 && encoding != TensorEncoding::Keep {
                 return Err(already_integers(&weights, info.name));
             }
@@ -206,7 +212,7 @@ impl Target {
 
 fn target(stored: DType, shape: &[usize], encoding: TensorEncoding) -> Target {
     match encoding {
-        TensorEncoding::Keep => Target::Float(stored),
+        TensorEncoding::LeftOut | TensorEncoding::Keep => Target::Float(stored),
         TensorEncoding::Float(dtype) => Target::Float(dtype),
         TensorEncoding::Integers(integers) => {
             let [outputs, channels, kh, kw] = precision::size(shape).unwrap_or_default();
