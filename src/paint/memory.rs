@@ -90,6 +90,15 @@ pub(super) struct Work {
     pub threads: usize,
 }
 
+impl Work {
+    /// One guided picture of the model's native size, in as many steps as it advises, by one thread.
+    pub fn native(files: &ModelFiles) -> Result<Self, PaintError> {
+        let size = Limits::of(files)?.native;
+        let steps = Hints::of(files.config(Component::Scheduler)?).steps();
+        Ok(Self { size, batch: 2, steps, threads: 1 })
+    }
+}
+
 /// How a model is kept within a budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
@@ -138,9 +147,7 @@ impl Memory {
     /// # Errors
     /// When a part's config and weights do not fit together.
     pub fn plan(files: &ModelFiles, threads: usize) -> Result<Self, PaintError> {
-        let size = Limits::of(files)?.native;
-        let steps = Hints::of(files.config(Component::Scheduler)?).steps();
-        Self::plan_for(files, Work { size, batch: 2, steps, threads })
+        Self::plan_for(files, Work { threads, ..Work::native(files)? })
     }
 
     /// Plans every part for certain work.
@@ -227,7 +234,8 @@ fn plan_part(files: &ModelFiles, part: Component, work: Work) -> Result<PartMemo
     })
 }
 
-fn graph(
+/// The graph of a part for some work.
+pub(super) fn graph(
     files: &ModelFiles,
     part: Component,
     weights: &Weights<'_>,
@@ -248,12 +256,17 @@ fn graph(
     })
 }
 
-/// Bytes that the process holds now, and what it will need beside the plan: stacks, the picture,
-/// and tensors on their way from the file.
+/// Bytes that a process needs beside the plan: stacks, the picture, and tensors on their way from the
+/// file.
+const BESIDE: usize = 28 << 20;
+/// Bytes that a process holds which has hardly begun.
+const FRESH: usize = 8 << 20;
+/// Bytes beside the plan in a process that does nothing else.
+pub(super) const FRESH_BASE: usize = BESIDE + FRESH;
+
+/// Bytes that the process holds now, and what it will need beside the plan.
 pub(super) fn base() -> usize {
-    const BESIDE: usize = 28 << 20;
-    const UNKNOWN: usize = 8 << 20;
-    BESIDE + resident().unwrap_or(UNKNOWN)
+    BESIDE + resident().unwrap_or(FRESH)
 }
 
 /// The process's resident set in bytes, where the system tells.
