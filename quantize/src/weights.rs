@@ -49,15 +49,15 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// Calls `f` with all values of both, a piece at a time.
-    pub fn zip(&self, other: &Self, mut f: impl FnMut(&[f32], &[f32])) {
+    /// Calls `f` with all values of both, a piece at a time, and where it begins.
+    pub fn zip(&self, other: &Self, mut f: impl FnMut(usize, &[f32], &mut [f32])) {
         let (mut a, mut b) = ([0.0; CHUNK], [0.0; CHUNK]);
         let len = self.len().min(other.len());
         for start in (0..len).step_by(CHUNK) {
             let piece = CHUNK.min(len - start);
             self.piece(start, &mut a[..piece]);
             other.piece(start, &mut b[..piece]);
-            f(&a[..piece], &b[..piece]);
+            f(start, &a[..piece], &mut b[..piece]);
         }
     }
 

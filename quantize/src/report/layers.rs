@@ -4,8 +4,10 @@ use std::collections::HashMap;
 
 use pochade::files::{Component, ComponentWeights, ModelFiles, TensorInfo};
 
-use super::model::{EncodingShare, Layer, Model, Part, Vectors};
+use super::folded::{self, Unfold};
+use super::model::{self, EncodingShare, Model, Part, Vectors};
 use crate::architecture::parts;
+use crate::layer::Layer;
 use crate::progress::{self, Watch};
 use crate::weights::{Values, is_scale, size};
 
@@ -19,7 +21,7 @@ pub(super) struct Weighed {
     pub other: Model,
     pub parts: Vec<Part>,
     pub encodings: Vec<EncodingShare>,
-    pub layers: Vec<Layer>,
+    pub layers: Vec<model::Layer>,
     pub vectors: Vectors,
 }
 
@@ -56,6 +58,7 @@ pub(super) fn compare(
         other: Model { name: name(other), ..Model::default() },
         ..Weighed::default()
     };
+    let layers = Layer::all(original)?;
     let mut count = 0;
     for part in parts(other) {
         count += other.weights(part)?.tensors().filter(|tensor| !is_scale(tensor.name)).count();
@@ -63,7 +66,8 @@ pub(super) fn compare(
     let watch = watch.bar(progress::COUNT, count);
     for part in parts(other) {
         watch.says(part.name());
-        weighed.add(part, [&original.weights(part)?, &other.weights(part)?], &watch)?;
+        let models = [&original.weights(part)?, &other.weights(part)?];
+        weighed.add(part, models, &folded::of(part, &layers, models), &watch)?;
     }
     let rank = |share: &EncodingShare| {
         WIDEST_FIRST.iter().position(|name| *name == share.encoding).unwrap_or(usize::MAX)
@@ -86,6 +90,7 @@ impl Weighed {
         &mut self,
         part: Component,
         [before, after]: [&ComponentWeights; 2],
+        folded: &HashMap<String, Unfold>,
         watch: &Watch,
     ) -> anyhow::Result<()> {
         let counts = counts([before, after]);
@@ -97,23 +102,24 @@ impl Weighed {
         let name = part.name().to_owned();
         self.parts.push(Part { part: name, parameters, bytes_before, bytes_after });
         self.add_encodings(after, &counts);
-        self.add_layers(part, [before, after], &counts, watch)
+        self.add_layers(part, [before, after], (&counts, folded), watch)
     }
 
     fn add_layers(
         &mut self,
         part: Component,
         [before, after]: [&ComponentWeights; 2],
-        counts: &Counts,
+        (counts, folded): (&Counts, &HashMap<String, Unfold>),
         watch: &Watch,
     ) -> anyhow::Result<()> {
         for tensor in after.tensors().filter(|tensor| !is_scale(tensor.name)) {
             watch.step()?;
             // Halves of autoencoders that only one of both has.
             let Some(source) = before.tensors().find(|t| t.name == tensor.name) else { continue };
-            let sqnr_db = noise(before, after, source, tensor)?.decibels();
+            let unfold = folded.get(tensor.name);
+            let sqnr_db = noise((before, source), (after, tensor), unfold)?.decibels();
             if tensor.shape.len() > 1 {
-                self.layers.push(Layer {
+                self.layers.push(model::Layer {
                     part: part.name().to_owned(),
                     layer: tensor.name.trim_end_matches(".weight").to_owned(),
                     encoding: tensor.kind(),
@@ -161,17 +167,23 @@ impl Vectors {
 }
 
 fn noise(
-    before: &ComponentWeights,
-    after: &ComponentWeights,
-    a: TensorInfo<'_>,
-    b: TensorInfo<'_>,
+    (before, a): (&ComponentWeights, TensorInfo<'_>),
+    (after, b): (&ComponentWeights, TensorInfo<'_>),
+    unfold: Option<&Unfold>,
 ) -> anyhow::Result<Noise> {
     let is_float = |tensor: &TensorInfo<'_>| !tensor.kind().starts_with("int");
     let float = [a, b].into_iter().find(is_float);
     let size = float.and_then(|tensor| size(tensor.shape));
+    // Integers on both sides come with the zeros behind their channels, which no norm has.
+    let unfold = unfold.filter(|_| float.is_some());
     let mut noise = Noise::default();
     let (first, second) = (Values::read(before, a.name, size)?, Values::read(after, b.name, size)?);
-    first.zip(&second, |a, b| noise.add(a, b));
+    first.zip(&second, |start, a, b| {
+        if let Some(unfold) = unfold {
+            unfold.apply(start, b);
+        }
+        noise.add(a, b);
+    });
     before.release(a.name);
     after.release(b.name);
     Ok(noise)

@@ -5,6 +5,7 @@
 //! (`report.md`).
 
 mod chart;
+mod folded;
 mod html;
 mod layers;
 mod markdown;
