@@ -13,6 +13,8 @@ use std::str::FromStr;
 
 use pochade_engine::{Arithmetic, Encoding, LayerSize, PanelShape, Plan, Rate, StepInfo};
 
+use crate::files::FilterEncoding;
+
 /// Share of the peak that layers reach.
 const LAYERS: f64 = 0.6;
 /// Share of the peak that attention reaches, whose exponentials are not counted.
@@ -41,19 +43,6 @@ pub struct Board {
     pub storage_gb_per_s: f64,
     /// Bytes of memory that one process may take beside a system without a desktop.
     pub ram: usize,
-}
-
-/// How the weights of a layer are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum LayerEncoding {
-    /// Single precision.
-    F32,
-    /// Half precision.
-    F16,
-    /// One byte, one step per output.
-    Int8,
-    /// Four bits, one multiplier per 32 depths.
-    Int4,
 }
 
 const MIB: usize = 1 << 20;
@@ -137,12 +126,12 @@ impl Board {
 
     /// Predicted seconds of a layer on its own, its activations included, with its weights in
     /// `encoding`.
-    pub fn layer_seconds(&self, layer: &LayerSize, encoding: LayerEncoding) -> f64 {
-        let integers = matches!(encoding, LayerEncoding::Int8 | LayerEncoding::Int4);
+    pub fn layer_seconds(&self, layer: &LayerSize, encoding: FilterEncoding) -> f64 {
+        let integers = matches!(encoding, FilterEncoding::Int8 | FilterEncoding::Int4);
         let arithmetic = match encoding {
-            LayerEncoding::F32 | LayerEncoding::F16 => Arithmetic::Float,
-            LayerEncoding::Int4 if !layer.has_fewer_products() => Arithmetic::Int4,
-            LayerEncoding::Int8 | LayerEncoding::Int4 => Arithmetic::Int8,
+            FilterEncoding::F32 | FilterEncoding::F16 => Arithmetic::Float,
+            FilterEncoding::Int4 if !layer.has_fewer_products() => Arithmetic::Int4,
+            FilterEncoding::Int8 | FilterEncoding::Int4 => Arithmetic::Int8,
         };
         let bytes = weight_bytes(layer, encoding) + activation_bytes(layer, integers);
         self.seconds(arithmetic, layer.products(integers), bytes)
@@ -173,15 +162,15 @@ impl Board {
 }
 
 /// Bytes of a layer's weights as they are stored.
-pub fn weight_bytes(layer: &LayerSize, encoding: LayerEncoding) -> usize {
+pub fn weight_bytes(layer: &LayerSize, encoding: FilterEncoding) -> usize {
     let LayerSize { outputs, channels, taps, .. } = *layer;
     let shape = PanelShape { outputs, taps, channels };
     let product = |extents: [usize; 4]| extents.iter().product::<usize>();
     match encoding {
-        LayerEncoding::F32 => 4 * layer.parameters(),
-        LayerEncoding::F16 => 2 * layer.parameters(),
-        LayerEncoding::Int8 => product(shape.weight(Encoding::Int8)) + 4 * outputs,
-        LayerEncoding::Int4 => {
+        FilterEncoding::F32 => 4 * layer.parameters(),
+        FilterEncoding::F16 => 2 * layer.parameters(),
+        FilterEncoding::Int8 => product(shape.weight(Encoding::Int8)) + 4 * outputs,
+        FilterEncoding::Int4 => {
             product(shape.weight(Encoding::Int4)) + product(shape.multipliers()) + 4 * outputs
         }
     }
@@ -234,7 +223,7 @@ mod tests {
 
     #[test]
     fn narrower_weights_are_fewer_bytes_and_never_slower_where_they_take_fewer_cycles() {
-        use LayerEncoding::{F16, F32, Int4, Int8};
+        use FilterEncoding::{F16, F32, Int4, Int8};
         let bytes = [F32, F16, Int8, Int4].map(|encoding| weight_bytes(&LAYER, encoding));
         assert!(bytes.is_sorted_by(|a, b| a > b), "{bytes:?}");
         assert_eq!(bytes[2], 320 * 320 * 9 + 4 * 320);
@@ -250,7 +239,7 @@ mod tests {
         let zero = "zero2".parse::<Board>().unwrap();
         let products = 2.0 * 256.0 * 320.0 * 320.0 * 9.0 / (4.0 * 1e9 * 4.74 * 0.6);
         let bytes = (320.0 * 320.0 * 9.0 + 4.0 * 320.0 + 512.0 * 320.0 * 3.0) / 1.8e9;
-        let found = zero.layer_seconds(&LAYER, LayerEncoding::Int8);
+        let found = zero.layer_seconds(&LAYER, FilterEncoding::Int8);
         assert!((found - products - bytes).abs() < 1e-9, "{found}");
     }
 }

@@ -1,5 +1,6 @@
 //! What painting with a model takes, known before anything runs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 
@@ -8,7 +9,7 @@ use pochade_engine::{Graph, Plan, PlanOptions, Streamable};
 use super::hints::Hints;
 use super::limits::Limits;
 use super::{PaintError, Size, decode, denoise, text_stage};
-use crate::files::{Component, ModelFiles, Weights};
+use crate::files::{Component, ComponentWeights, ModelFiles, PlannedEncodings, Weights};
 use crate::nets::UNetExtent;
 
 /// Models with fewer bytes of weights keep all parts loaded between pictures.
@@ -99,6 +100,9 @@ impl Work {
     }
 }
 
+/// How the parts' layers will be kept in a file that is not written yet.
+pub(super) type Planned<'a> = Option<&'a BTreeMap<Component, PlannedEncodings>>;
+
 /// How a model is kept within a budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
@@ -147,13 +151,18 @@ impl Memory {
     /// # Errors
     /// When a part's config and weights do not fit together.
     pub fn plan(files: &ModelFiles, threads: usize) -> Result<Self, PaintError> {
-        Self::plan_for(files, Work { threads, ..Work::native(files)? })
+        Self::plan_for(files, Work { threads, ..Work::native(files)? }, None)
     }
 
     /// Plans every part for certain work.
-    pub(super) fn plan_for(files: &ModelFiles, work: Work) -> Result<Self, PaintError> {
+    pub(super) fn plan_for(
+        files: &ModelFiles,
+        work: Work,
+        planned: Planned<'_>,
+    ) -> Result<Self, PaintError> {
         let parts = files.components().filter(|part| *part != Component::Scheduler);
-        let parts = parts.map(|part| plan_part(files, part, work)).collect::<Result<_, _>>()?;
+        let parts =
+            parts.map(|part| plan_part(files, part, (work, planned))).collect::<Result<_, _>>()?;
         Ok(Self { parts, keeps_all: keeps_all(files)? })
     }
 
@@ -204,10 +213,14 @@ pub(super) fn keeps_all(files: &ModelFiles) -> Result<bool, PaintError> {
     Ok(bytes < KEEP_ALL_BELOW)
 }
 
-fn plan_part(files: &ModelFiles, part: Component, work: Work) -> Result<PartMemory, PaintError> {
+fn plan_part(
+    files: &ModelFiles,
+    part: Component,
+    (work, planned): (Work, Planned<'_>),
+) -> Result<PartMemory, PaintError> {
     let weights = files.weights(part)?;
     let plan = |work, recompute| {
-        let graph = graph(files, part, &Weights::hollow(&weights), work)?;
+        let graph = graph(files, part, &outline(&weights, part, planned), work)?;
         let options = PlanOptions { recompute, ..PlanOptions::default() };
         Plan::with(&graph, &options).map_err(|e| PaintError::Graph(part.name(), e))
     };
@@ -232,6 +245,21 @@ fn plan_part(files: &ModelFiles, part: Component, work: Work) -> Result<PartMemo
         activations_recomputing,
         streamable,
     })
+}
+
+/// The weights of a part without their values, as they are or as they are planned.
+pub(super) fn outline<'a>(
+    weights: &'a ComponentWeights,
+    part: Component,
+    planned: Planned<'a>,
+) -> Weights<'a> {
+    match planned {
+        None => Weights::hollow(weights),
+        Some(planned) => match planned.get(&part) {
+            Some(encodings) => Weights::hollow_as(weights, encodings),
+            None => Weights::hollow(weights),
+        },
+    }
 }
 
 /// The graph of a part for some work.

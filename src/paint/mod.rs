@@ -27,5 +27,5 @@ pub use latent_preview::{LatentMap, LatentPreview};
 pub use listen::{LayerInput, LayerListener};
 pub use memory::{Memory, MemoryPlan, PartMemory};
 pub use painter::Painter;
-pub use predict::{PlannedLayer, Prediction, layers, predict};
+pub use predict::{PlannedLayer, Prediction, layers, predict, predict_as};
 pub use request::{Paint, Painting, Progress, Request, Resolved, Size, Stage, Timings};

@@ -157,7 +157,7 @@ impl Painter {
         let batch = Guidance::new(settings.guidance).batch();
         let (size, threads) = (settings.size, self.engine.threads());
         let steps = self.sampler(settings)?.len();
-        let memory = Memory::plan_for(&self.files, Work { size, batch, steps, threads })?;
+        let memory = Memory::plan_for(&self.files, Work { size, batch, steps, threads }, None)?;
         let plan = memory.within(ram, self.base).map_err(|least| PaintError::Memory {
             ram,
             least,

@@ -1,16 +1,17 @@
 //! What a picture will take on boards that are not here, by the cost model of [`crate::boards`] and
 //! the plans of memory.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pochade_engine::{LayerSize, Plan, Rate};
 
 use super::hints::Hints;
-use super::memory::{FRESH_BASE, Memory, MemoryPlan, PartMemory, Work, graph};
+use super::memory::{FRESH_BASE, Memory, MemoryPlan, PartMemory, Planned, Work, graph, outline};
 use super::{PaintError, denoise};
 use crate::boards::Board;
 use crate::diffusion::Guidance;
-use crate::files::{Component, ModelFiles, Weights};
+use crate::files::{Component, ModelFiles, PlannedEncodings, Weights};
 
 /// Both prompts are encoded.
 const PROMPTS: usize = 2;
@@ -50,19 +51,37 @@ impl Prediction {
 /// # Errors
 /// When a part's config and weights do not fit together.
 pub fn predict(files: &ModelFiles, boards: &[Board]) -> Result<Vec<Prediction>, PaintError> {
+    predict_with(files, boards, None)
+}
+
+/// What it takes once the layers of `files`, which are in floating point, are kept as `planned` says,
+/// and all others in f16; parts that are not planned stay as they are.
+///
+/// # Errors
+/// As [`predict`].
+pub fn predict_as(
+    files: &ModelFiles,
+    boards: &[Board],
+    planned: &BTreeMap<Component, PlannedEncodings>,
+) -> Result<Vec<Prediction>, PaintError> {
+    predict_with(files, boards, Some(planned))
+}
+
+fn predict_with(
+    files: &ModelFiles,
+    boards: &[Board],
+    planned: Planned<'_>,
+) -> Result<Vec<Prediction>, PaintError> {
     let work = guided(files)?;
-    let parts = parts(files).map(|part| Ok((part, plan(files, part, work)?)));
+    let parts = parts(files).map(|part| Ok((part, plan(files, part, (work, planned))?)));
     let parts = parts.collect::<Result<Vec<_>, PaintError>>()?;
-    let mut bytes = 0;
-    for (part, _) in &parts {
-        bytes += files.weights(*part)?.tensors().map(|tensor| tensor.bytes).sum::<usize>();
-    }
+    let bytes = parts.iter().map(|(_, plan)| plan.weight_bytes()).sum();
     let mut memories: Vec<(usize, Memory)> = Vec::new();
     let mut predictions = Vec::new();
     for board in boards {
         if !memories.iter().any(|(threads, _)| *threads == board.cores) {
             let work = Work { threads: board.cores, ..work };
-            memories.push((board.cores, Memory::plan_for(files, work)?));
+            memories.push((board.cores, Memory::plan_for(files, work, planned)?));
         }
         let memory = memories.iter().find(|(threads, _)| *threads == board.cores);
         let Some((_, memory)) = memory else { continue };
@@ -158,15 +177,21 @@ fn guided(files: &ModelFiles) -> Result<Work, PaintError> {
     Ok(Work { batch, ..Work::native(files)? })
 }
 
-fn plan(files: &ModelFiles, part: Component, work: Work) -> Result<Plan, PaintError> {
+fn plan(
+    files: &ModelFiles,
+    part: Component,
+    (work, planned): (Work, Planned<'_>),
+) -> Result<Plan, PaintError> {
     let weights = files.weights(part)?;
-    let graph = graph(files, part, &Weights::hollow(&weights), work)?;
+    let graph = graph(files, part, &outline(&weights, part, planned), work)?;
     Plan::new(&graph).map_err(|e| PaintError::Graph(part.name(), e))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pochade_engine::DType;
+    use std::ops::ControlFlow;
     use std::path::Path;
 
     fn tiny() -> ModelFiles {
@@ -183,6 +208,40 @@ mod tests {
         assert!(found.iter().all(|p| p.memory.is_ok() && p.peak() > FRESH_BASE));
         let of = |name| found.iter().find(|p| p.board.name == name).map(Prediction::picture);
         assert!(of("pi5") < of("pi4") && of("pi4") < of("pi3") && of("pi3") < of("zero2"));
+    }
+
+    #[test]
+    fn a_file_that_is_not_written_yet_is_predicted_as_what_it_will_be() {
+        use crate::files::{FilterEncoding, WeightEncoding, is_integer_layer, pack};
+
+        let (files, folder) = (tiny(), tempfile::tempdir().unwrap());
+        // Matrices in floating point may be written in blocks, which are f32 in memory.
+        let halves = |part| {
+            let weights = files.weights(part).unwrap();
+            let floats = weights.tensors().filter(|t| t.shape.len() > 1 && !is_integer_layer(t));
+            floats.map(|tensor| DType::F16.bytes() * tensor.parameters()).sum::<usize>()
+        };
+        let blocks: usize = parts(&files).map(halves).sum();
+        for (encoding, filters) in [
+            (WeightEncoding::Int8, FilterEncoding::Int8),
+            (WeightEncoding::Int4, FilterEncoding::Int4),
+        ] {
+            let path = folder.path().join("a.gguf");
+            pack(&files, &path, encoding, |_| ControlFlow::Continue(())).unwrap();
+            let written = predict(&ModelFiles::open(&path).unwrap(), &Board::ALL).unwrap();
+            let planned = parts(&files).map(|part| {
+                let weights = files.weights(part).unwrap();
+                let layers = weights.tensors().filter(is_integer_layer);
+                (part, layers.map(|layer| (layer.name.to_owned(), filters)).collect())
+            });
+            let expected = predict_as(&files, &Board::ALL, &planned.collect()).unwrap();
+            for (written, expected) in written.iter().zip(&expected) {
+                let ratio = expected.picture() / written.picture();
+                assert!((0.99..1.01).contains(&ratio), "{} {ratio}", written.board);
+                let difference = expected.peak().abs_diff(written.peak());
+                assert!(difference <= blocks, "{} {difference}", written.board);
+            }
+        }
     }
 
     #[test]
