@@ -31,7 +31,7 @@ pub use packing::{Packing, TensorEncoding, WeightEncoding, is_integer_layer};
 pub use random::{FilterEncoding, RandomWeights};
 pub use replace::NewFile;
 pub use table::{Encoding, StoredTensor, TensorFile};
-pub use weights::{TableBytes, TensorSource, Weights};
+pub use weights::{PlannedEncodings, TableBytes, TensorSource, Weights};
 
 /// Bytes in hexadecimal.
 fn hex(bytes: &[u8]) -> String {
