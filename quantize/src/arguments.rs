@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use pochade::boards::Board;
 use pochade::files::WeightEncoding;
 
 /// Converts a model into one GGUF file that Pochade maps into memory.
@@ -73,8 +74,14 @@ pub(crate) struct Measured {
     /// Size of the file at most, in millions of bytes (mixed).
     #[arg(long, value_name = "N")]
     pub budget_mb: Option<f64>,
+    /// Predicted time of a picture at most, in milliseconds (mixed).
+    #[arg(long, value_name = "N", requires = "board")]
+    pub budget_ms: Option<f64>,
+    /// The board that paints it: orin, pi5, pi4, jetson-nano, pi3 or zero2.
+    #[arg(long, value_name = "NAME", requires = "budget_ms")]
+    pub board: Option<Board>,
     /// Follow a recipe that --save-recipe wrote, instead of --weights and --calibrate.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["weights", "calibrate", "budget_mb"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["weights", "calibrate", "budget_mb", "budget_ms"])]
     pub recipe: Option<PathBuf>,
     /// Write down what was chosen, so that the same file can be made again.
     #[arg(long, value_name = "FILE")]

@@ -5,6 +5,7 @@
 //! is a choice, each rounding is tried alone in the whole model.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use anyhow::Context;
 use pochade::files::{ModelFiles, NewTensor};
@@ -34,7 +35,6 @@ pub(crate) struct Candidates {
 }
 
 /// One way to keep a layer.
-#[derive(Debug)]
 pub(crate) struct Candidate {
     pub bits: Bits,
     /// In integers; f16 needs no rounding.
@@ -44,10 +44,24 @@ pub(crate) struct Candidate {
     pub loss: Option<Loss>,
 }
 
+impl fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.bits)?;
+        self.rounded.iter().try_for_each(|r| write!(f, " error {:.1e}", r.error))?;
+        let Some(Loss { latent, picture }) = self.loss else { return Ok(()) };
+        write!(f, " latent {latent:.1e} picture {picture:.3}")
+    }
+}
+
 impl Candidates {
-    /// Whether its norm was smoothed.
-    pub fn is_smoothed(&self) -> bool {
-        !self.smoothed.is_empty()
+    /// How an option came to its values, in words.
+    pub fn method(&self, option: usize) -> String {
+        let smoothed = if self.smoothed.is_empty() { "" } else { "smoothed, " };
+        let Some(rounded) = &self.options[option].rounded else {
+            return format!("{smoothed}as it was");
+        };
+        let shifted = if rounded.bias_shift.is_some() { ", bias corrected" } else { "" };
+        format!("{smoothed}{}{shifted}", rounded.method.name())
     }
 
     /// The tensors that change with an option, and those that changed before.

@@ -16,21 +16,27 @@ use crate::left_out::WithoutEncoder;
 use crate::plan::{self, Limits, Plan};
 use crate::progress::{self, Watch};
 use crate::recipe::{Bits, Recipe};
+use crate::report;
+use crate::time::TimeLimit;
 
 /// Bits of a mix's weights on average, where nothing else is asked for.
 const MIXED_BITS: f64 = 4.6;
 
-pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<()> {
+/// Converts, and says how the layers' encodings were chosen, where they were.
+pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<Vec<report::Choice>> {
     let watch = Watch::start().context("cannot listen for signals")?;
     let mut model = ModelFiles::open(&arguments.input)?;
+    let mut choices = Vec::new();
     let packed = match (&measured.recipe, &measured.calibrate, arguments.weights.uniform()) {
         (Some(recipe), ..) => {
-            let plan = follow(&arguments.input, &Recipe::read(recipe)?, &watch)?;
+            let plan;
+            (plan, choices) = follow(&arguments.input, &Recipe::read(recipe)?, &watch)?;
             write(&mut model, arguments, plan, &watch)?
         }
         (None, Some(prompts), _) => {
             let calibration = calibration(prompts, measured.pictures)?;
-            let (plan, recipe) = measure((arguments, measured), calibration, &model, &watch)?;
+            let (plan, recipe);
+            (plan, recipe, choices) = measure((arguments, measured), calibration, &model, &watch)?;
             if let Some(path) = &measured.save_recipe {
                 recipe.write(path)?;
             }
@@ -41,8 +47,8 @@ pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<()
             "--weights mixed needs --calibrate PROMPTS: what a layer loses is measured on pictures"
         ),
     };
-    report(arguments, &packed);
-    Ok(())
+    say(arguments, &packed);
+    Ok(choices)
 }
 
 /// The prompts of a file, and how much is painted of them.
@@ -62,7 +68,7 @@ fn measure(
     calibration: Calibration,
     model: &ModelFiles,
     watch: &Watch,
-) -> anyhow::Result<(Plan, Recipe)> {
+) -> anyhow::Result<(Plan, Recipe, Vec<report::Choice>)> {
     let options = match arguments.weights {
         Weights::Int8 => vec![Bits::Int8],
         Weights::Int4 => vec![Bits::Int4],
@@ -80,36 +86,46 @@ fn measure(
     let mut chosen = vec![0; all.len()];
     if options.len() > 1 {
         candidates::measure(&mut painter, &calibration, &mut all, watch)?;
-        chosen = plan::choose(model, &all, &limits(arguments, measured, &all))
+        chosen = plan::choose(model, &all, &limits(arguments, measured, model, &all)?)
             .context("the budget cannot be kept")?;
-        log_choices(&all, &chosen);
     }
     let recipe = recipe(calibration, &all, &chosen);
-    Ok((Plan::new(all, &chosen)?, recipe))
+    let choices = choices(&all, &chosen);
+    Ok((Plan::new(all, &chosen)?, recipe, choices))
 }
 
 /// What a mix may take: what is asked for, or else a little more than all in int4.
-fn limits<'a>(arguments: &Convert, measured: &Measured, all: &[Candidates]) -> Limits<'a> {
+fn limits(
+    arguments: &Convert,
+    measured: &Measured,
+    model: &ModelFiles,
+    all: &[Candidates],
+) -> anyhow::Result<Limits> {
     let parameters: usize = all.iter().map(|c| c.layer.parameters()).sum();
+    let time = measured.budget_ms.zip(measured.board);
+    let time = time.map(|(ms, board)| TimeLimit::new(model, board, ms / 1e3)).transpose()?;
     let file = measured.budget_mb.map(|mb| (mb * 1e6) as u64);
-    let layers = file.is_none().then_some((parameters as f64 * MIXED_BITS / 8.0) as usize);
-    let without_encoder = arguments.without_encoder;
-    Limits { file, layers, seconds: None, predict: &|_, _| 0.0, without_encoder }
+    let free = file.is_none() && time.is_none();
+    let layers = free.then_some((parameters as f64 * MIXED_BITS / 8.0) as usize);
+    Ok(Limits { file, layers, time, without_encoder: arguments.without_encoder })
 }
 
-fn log_choices(all: &[Candidates], chosen: &[usize]) {
-    for (candidates, &chosen) in all.iter().zip(chosen) {
-        let options = candidates.options.iter().map(|o| {
-            let error = o.rounded.as_ref().map_or(0.0, |r| r.error);
-            let method = o.rounded.as_ref().map_or("", |r| r.method.name());
-            let loss = o.loss.unwrap_or_default();
-            format!("{:?} {method} {error:.1e} {:.1e} {:.2}", o.bits, loss.latent, loss.picture)
-        });
-        let options: Vec<String> = options.collect();
-        let bits = candidates.options[chosen].bits;
-        let smoothed = if candidates.is_smoothed() { "smoothed, " } else { "" };
-        log::info!("{}: {smoothed}{bits:?} of {}", candidates.layer.key(), options.join(", "));
-    }
+/// What was chosen, for the report.
+fn choices(all: &[Candidates], chosen: &[usize]) -> Vec<report::Choice> {
+    let choice = |(candidates, chosen): (&Candidates, &usize)| {
+        let option = &candidates.options[*chosen];
+        let layer = &candidates.layer;
+        log::info!("{}: {:?}", layer.key(), candidates.options);
+        let error = option.rounded.as_ref().map_or(0.0, |rounded| rounded.error);
+        report::Choice {
+            part: layer.part.to_string(),
+            layer: layer.name.clone(),
+            encoding: format!("{:?}", option.bits).to_lowercase(),
+            method: candidates.method(*chosen),
+            sensitivity: option.loss.map_or(error, |loss| loss.picture),
+        }
+    };
+    all.iter().zip(chosen).map(choice).collect()
 }
 
 fn recipe(calibration: Calibration, all: &[Candidates], chosen: &[usize]) -> Recipe {
@@ -118,7 +134,11 @@ fn recipe(calibration: Calibration, all: &[Candidates], chosen: &[usize]) -> Rec
 }
 
 /// Rounds the layers as a recipe says.
-fn follow(input: &Path, recipe: &Recipe, watch: &Watch) -> anyhow::Result<Plan> {
+fn follow(
+    input: &Path,
+    recipe: &Recipe,
+    watch: &Watch,
+) -> anyhow::Result<(Plan, Vec<report::Choice>)> {
     let mut painter = Painter::open(Some(input), None)?;
     let layers = Layer::all(painter.files())?;
     for layer in &layers {
@@ -132,7 +152,8 @@ fn follow(input: &Path, recipe: &Recipe, watch: &Watch) -> anyhow::Result<Plan> 
     let all = Rounding { painter: &mut painter, calibration: &recipe.calibration, options: &bits }
         .all(watch)?;
     let chosen = vec![0; all.len()];
-    Plan::new(all, &chosen)
+    let choices = choices(&all, &chosen);
+    Ok((Plan::new(all, &chosen)?, choices))
 }
 
 fn write(
@@ -163,7 +184,7 @@ fn pack(
     Ok(packed?)
 }
 
-fn report(arguments: &Convert, packed: &Packed) {
+fn say(arguments: &Convert, packed: &Packed) {
     let (count, bytes) = (packed.tensors, HumanBytes(packed.bytes));
     eprintln!("{}: {count} tensors, {bytes}", arguments.output.display());
     if let Some(example) = packed.left_out.first() {

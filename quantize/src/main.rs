@@ -20,6 +20,7 @@ mod report;
 mod rounding;
 mod sensitivity;
 mod smoothing;
+mod time;
 mod verify;
 mod weights;
 
@@ -52,10 +53,10 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
         (Some(Command::Verify { file }), _) => verify::run(&file),
         (None, Some(convert)) => {
             check(&arguments.report)?;
-            convert::run(&convert, &arguments.measured)?;
+            let choices = convert::run(&convert, &arguments.measured)?;
             let Convert { input, output, .. } = &convert;
             match arguments.report.is_wanted() {
-                true => diff::run(input, output, &arguments.report, Vec::new()),
+                true => diff::run(input, output, &arguments.report, choices),
                 false => Ok(()),
             }
         }

@@ -13,55 +13,98 @@ use crate::candidates::{Candidate, Candidates};
 use crate::layer::Layer;
 use crate::left_out::WithoutEncoder;
 use crate::recipe::Bits;
+use crate::time::TimeLimit;
 
 /// What may not be exceeded.
-pub(crate) struct Limits<'a> {
+#[derive(Debug)]
+pub(crate) struct Limits {
     /// Bytes of the file.
     pub file: Option<u64>,
     /// Bytes of the layers in question.
     pub layers: Option<usize>,
-    /// Seconds that these layers take in one picture.
-    pub seconds: Option<f64>,
-    /// Predicts them for one layer.
-    pub predict: &'a dyn Fn(&Layer, Bits) -> f64,
+    /// Predicted time of a picture.
+    pub time: Option<TimeLimit>,
     /// Whether the file has no encoder.
     pub without_encoder: bool,
 }
 
-/// How often the bytes that belong to no layer are counted anew: a layer in integers has entries in
-/// the file's table that one in f16 has not.
+/// How often what belongs to no layer is counted anew: a layer in integers has entries in the file's
+/// table that one in f16 has not, and steps beside it that take time.
 const ROUNDS: usize = 8;
 
 /// For every layer, the index of its option within the limits.
 pub(crate) fn choose(
     model: &ModelFiles,
     all: &[Candidates],
-    limits: &Limits<'_>,
+    limits: &Limits,
 ) -> anyhow::Result<Vec<usize>> {
     let choice = |layer: &Layer, option: &Candidate| Choice {
         bytes: option.bytes,
-        seconds: (limits.predict)(layer, option.bits),
+        seconds: limits.time.as_ref().map_or(0.0, |time| time.of_layer(layer, option.bits)),
         loss: option.loss.map_or(0.0, |loss| loss.picture),
     };
     let choices: Vec<Vec<Choice>> =
         all.iter().map(|c| c.options.iter().map(|o| choice(&c.layer, o)).collect()).collect();
-    let within = |bytes| budget::choose(&choices, Budget { bytes, seconds: limits.seconds });
-    let Some(file) = limits.file else { return Ok(within(limits.layers)?) };
-    let leaves_out = limits.without_encoder;
-    let rest_of = |chosen: &[usize]| file_rest(model, all, chosen, leaves_out);
-    let mut rest = rest_of(&vec![0; all.len()])?;
+    // What all else takes; counted anew for what was chosen, until it is no more than was thought.
+    let mut rest = Rest::of(model, all, limits, &vec![0; all.len()])?;
     for _ in 0..ROUNDS {
-        let bytes = file.saturating_sub(rest);
-        let chosen = within(Some(bytes as usize)).map_err(|e| {
-            anyhow::anyhow!("{e}, and all else {:.2} MB: raise the budget", rest as f64 / 1e6)
+        let chosen = budget::choose(&choices, rest.left(limits)).map_err(|e| {
+            anyhow::anyhow!(
+                "{e}, and all else {:.2} MB and {:.3} s",
+                rest.megabytes(),
+                rest.seconds
+            )
         })?;
-        let found = rest_of(&chosen)?;
-        if found <= rest {
+        let found = Rest::of(model, all, limits, &chosen)?;
+        if found.bytes <= rest.bytes && found.seconds <= rest.seconds * (1.0 + EQUAL) {
             return Ok(chosen);
         }
-        rest = found;
+        rest.bytes = rest.bytes.max(found.bytes);
+        rest.seconds = rest.seconds.max(found.seconds);
     }
-    anyhow::bail!("no mix of encodings was found that keeps the size; raise the budget")
+    anyhow::bail!("no mix of encodings was found that keeps it")
+}
+
+/// Seconds that differ by less, relatively, are the same.
+const EQUAL: f64 = 1e-9;
+
+/// What a file and its pictures take beside the layers in question.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    bytes: u64,
+    seconds: f64,
+}
+
+impl Rest {
+    fn of(
+        model: &ModelFiles,
+        all: &[Candidates],
+        limits: &Limits,
+        chosen: &[usize],
+    ) -> anyhow::Result<Self> {
+        let mut rest = Self { bytes: 0, seconds: 0.0 };
+        if limits.file.is_some() {
+            rest.bytes = file_rest(model, all, chosen, limits.without_encoder)?;
+        }
+        if let Some(time) = &limits.time {
+            let bits = all.iter().zip(chosen).map(|(c, i)| (&c.layer, c.options[*i].bits));
+            rest.seconds = time.rest(model, &bits.collect::<Vec<_>>())?;
+        }
+        Ok(rest)
+    }
+
+    /// What is left of the limits for the layers.
+    fn left(&self, limits: &Limits) -> Budget {
+        let bytes = limits.file.map(|file| file.saturating_sub(self.bytes) as usize);
+        Budget {
+            bytes: bytes.or(limits.layers),
+            seconds: limits.time.as_ref().map(|time| time.seconds - self.seconds),
+        }
+    }
+
+    fn megabytes(&self) -> f64 {
+        self.bytes as f64 / 1e6
+    }
 }
 
 /// Bytes of the file that belong to no layer in question.
