@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod boards;
 pub mod cli;
 pub mod diffusion;
 pub mod files;

@@ -170,11 +170,12 @@ fn spoiled_models_are_errors_that_name_the_file() {
 #[test]
 fn inspect_shows_parts_and_memory_to_people_and_to_machines() {
     let people = String::from_utf8(pochade(&["inspect", TINY]).stdout).unwrap();
-    for part in ["text_encoder", "unet", "vae", "peak memory"] {
+    for part in ["text_encoder", "unet", "vae", "peak memory", "predicted", "Raspberry Pi 5"] {
         assert!(people.contains(part), "{people}");
     }
     let machines = pochade(&["inspect", TINY, "--json"]).stdout;
     let json: serde_json::Value = serde_json::from_slice(&machines).unwrap();
     assert!(json["peak_memory"].as_u64().unwrap() > 10_000);
     assert_eq!(json["parts"].as_array().unwrap().len(), 3);
+    assert!(json["predicted"][0]["seconds"].as_f64().unwrap() > 0.0);
 }

@@ -85,3 +85,18 @@ const TINY: &str = "82262d005526691109cae7357a3edb647261e5bf7eda5d33a5f4c90107e3
 const INT8: &str = "7672131750670fdd5b84eb768fdde5abb0e2f8b8ff929e81c5fd740cb01c5f86";
 const INT4: &str = "70349998706ce0e746fbc0cab2d9ef30e8603a56b2e578d61d2a1e76336de3e8";
 const DEFAULT: &str = "dd977dfaea65552470ae36a50ebc8f2e1a2cd23d55c3870e81bc90da45a2ef2e";
+
+#[test]
+fn the_latent_after_the_last_step_is_the_one_that_is_decoded() {
+    let mut painter = Painter::new(tiny(), Engine::new(Some(1)).unwrap()).unwrap();
+    let mut latents = Vec::new();
+    let painting = painter
+        .paint(&request("a red sun", 2), &mut |progress| {
+            latents.push(progress.latent.to_vec());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    let [text, first, last, decoded] = &latents[..] else { panic!("{}", latents.len()) };
+    assert!(text.is_empty() && decoded.is_empty() && first != last);
+    assert_eq!(*last, painting.latent);
+}

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::layer::LayerSize;
 use crate::ops::MAX_TAPS;
 use crate::tensor::Shape;
 use crate::weights::{Codebook, Filter, Norm};
@@ -302,6 +303,26 @@ impl Graph {
         let taps: Vec<Tap> = self.nodes.iter().filter_map(tap).collect();
         taps.iter().for_each(|tap| self.output(tap.input));
         taps
+    }
+
+    /// The layers that have names, and how often each is computed.
+    pub fn layers(&self) -> Vec<(Arc<str>, Rate, LayerSize)> {
+        let mut rates: Vec<Rate> = Vec::with_capacity(self.nodes.len());
+        let mut layers = Vec::new();
+        for node in &self.nodes {
+            let inputs = node.inputs.iter().map(|input| rates[input.index()]);
+            let rate = match &node.op {
+                Op::Input { rate } => *rate,
+                _ => inputs.max().unwrap_or(Rate::Setup),
+            };
+            rates.push(rate);
+            if let Op::Conv { filter, spec, .. } = &node.op
+                && let Some(name) = filter.name()
+            {
+                layers.push((name.clone(), rate, LayerSize::of(filter, *spec, node.shape)));
+            }
+        }
+        layers
     }
 
     /// Convolution with `filter`, bias included: `[n, h, w, c_in] -> [n, h', w', c_out]`.

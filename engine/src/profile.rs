@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use crate::activations::Format;
 use crate::graph::{ConvSpec, Op, Prologue, Rate};
-use crate::int_weights::Values;
+use crate::int_weights::{Encoding, Values};
+use crate::layer::LayerSize;
 use crate::ops;
 use crate::plan::{Plan, Slot, Step};
 use crate::weights::{Filter, Panels};
@@ -28,8 +29,31 @@ pub struct StepInfo {
     pub rate: Rate,
     /// Multiply-accumulate operations of one call.
     pub macs: u64,
+    /// The arithmetic that they are in.
+    pub arithmetic: Arithmetic,
+    /// How many of them are computed: fewer than `macs` where a form with fewer products is used.
+    pub products: u64,
     /// Bytes of weights that one call reads.
     pub weight_bytes: usize,
+    /// Bytes of activations that one call reads and writes.
+    pub activation_bytes: usize,
+}
+
+/// What a step multiplies, as far as its speed depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Arithmetic {
+    /// Nothing that is worth counting: it goes over its values once or twice.
+    Values,
+    /// A layer in f32, whatever its weights are kept in.
+    Float,
+    /// A layer in int8.
+    Int8,
+    /// A layer whose int4 weights kernels may multiply as they are.
+    Int4,
+    /// Attention in f32.
+    Attention,
+    /// Attention in int8.
+    AttentionInt8,
 }
 
 /// One step of a plan and the time it took.
@@ -144,9 +168,51 @@ impl StepInfo {
             shapes: shapes(step),
             rate,
             macs: ops::macs(step),
+            arithmetic: arithmetic(step),
+            products: products(step),
             weight_bytes: ops::weight_bytes(&step.op),
+            activation_bytes: activation_bytes(step),
         }
     }
+}
+
+fn arithmetic(step: &Step) -> Arithmetic {
+    match &step.op {
+        Op::Conv { filter, spec, .. } => match &filter.panels {
+            Panels::F32(_) | Panels::F16(_) => Arithmetic::Float,
+            Panels::Int(panels) => match panels.encoding() {
+                // Transformed taps are in int8.
+                Encoding::Int4
+                    if !LayerSize::of(filter, *spec, step.out.shape).has_fewer_products() =>
+                {
+                    Arithmetic::Int4
+                }
+                _ => Arithmetic::Int8,
+            },
+        },
+        Op::Attention { .. } => Arithmetic::Attention,
+        Op::IntAttention { .. } => Arithmetic::AttentionInt8,
+        _ => Arithmetic::Values,
+    }
+}
+
+fn products(step: &Step) -> u64 {
+    let makers: u64 = step.makers.iter().map(|(_, maker)| products(maker)).sum();
+    makers
+        + match &step.op {
+            Op::Conv { filter, spec, .. } => {
+                LayerSize::of(filter, *spec, step.out.shape).products(filter.is_integer())
+            }
+            _ => ops::macs(step),
+        }
+}
+
+/// Inputs and output; what a step makes for itself is never in memory.
+fn activation_bytes(step: &Step) -> usize {
+    let made = |i: &usize| step.makers.iter().any(|(made, _)| made == i);
+    let read = step.inputs.iter().enumerate().filter(|(i, _)| !made(i)).map(|(_, slot)| slot.len());
+    let makers: usize = step.makers.iter().flat_map(|(_, m)| &m.inputs).map(Slot::len).sum();
+    (read.sum::<usize>() + makers + step.out.len()) * size_of::<f32>()
 }
 
 fn shapes(step: &Step) -> String {

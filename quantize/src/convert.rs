@@ -2,51 +2,59 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Context;
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::HumanBytes;
 use pochade::files::{ModelFiles, Packed, Packing, Progress, pack_with};
 use pochade::paint::Painter;
 use pochade_engine::Engine;
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::arguments::{Convert, Measured, Weights};
-use crate::budget::Budget;
 use crate::calibrate::Calibration;
+use crate::candidates::{self, Candidates, Rounding};
 use crate::input;
 use crate::layer::Layer;
+use crate::left_out::WithoutEncoder;
 use crate::plain::Plain;
-use crate::plan::{self, Candidates, Plan};
+use crate::plan::{self, Limits, Plan};
+use crate::progress::{self, Watch};
 use crate::recipe::{Bits, Recipe};
+use crate::report;
+use crate::time::TimeLimit;
 
-pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<()> {
-    let stop = stop_on_signals().context("cannot listen for signals")?;
+/// Bits of a mix's weights on average, where nothing else is asked for.
+const MIXED_BITS: f64 = 4.6;
+
+/// Converts, and says how the layers' encodings were chosen, where they were.
+pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<Vec<report::Choice>> {
+    let watch = Watch::start().context("cannot listen for signals")?;
     let mut model = open(arguments)?;
+    let mut choices = Vec::new();
     let packed = match (&measured.recipe, &measured.calibrate, arguments.weights.uniform()) {
         (Some(recipe), ..) => {
-            let plan = follow(arguments, &Recipe::read(recipe)?)?;
-            write(&mut model, &arguments.output, plan, &stop)?
+            let plan;
+            (plan, choices) = follow(arguments, &Recipe::read(recipe)?, &watch)?;
+            write(&mut model, arguments, plan, &watch)?
         }
         (None, Some(prompts), _) => {
             let calibration = calibration(prompts, measured.pictures)?;
-            let (plan, recipe) = measure((arguments, measured), calibration, &model)?;
+            let (plan, recipe);
+            (plan, recipe, choices) = measure((arguments, measured), calibration, &model, &watch)?;
             if let Some(path) = &measured.save_recipe {
                 recipe.write(path)?;
             }
-            write(&mut model, &arguments.output, plan, &stop)?
+            write(&mut model, arguments, plan, &watch)?
         }
         (None, None, Some(encoding)) if arguments.gguf_plain => {
-            pack(&model, &arguments.output, &mut Plain(encoding), &stop)?
+            pack(&model, arguments, &mut Plain(encoding), &watch)?
         }
-        (None, None, Some(mut encoding)) => pack(&model, &arguments.output, &mut encoding, &stop)?,
+        (None, None, Some(mut encoding)) => pack(&model, arguments, &mut encoding, &watch)?,
         (None, None, None) => anyhow::bail!(
             "--weights mixed needs --calibrate PROMPTS: what a layer loses is measured on pictures"
         ),
     };
-    report(arguments, &packed);
-    Ok(())
+    say(arguments, &packed);
+    Ok(choices)
 }
 
 fn open(arguments: &Convert) -> anyhow::Result<ModelFiles> {
@@ -74,7 +82,8 @@ fn measure(
     (arguments, measured): (&Convert, &Measured),
     calibration: Calibration,
     model: &ModelFiles,
-) -> anyhow::Result<(Plan, Recipe)> {
+    watch: &Watch,
+) -> anyhow::Result<(Plan, Recipe, Vec<report::Choice>)> {
     let options = match arguments.weights {
         Weights::Int8 => vec![Bits::Int8],
         Weights::Int4 => vec![Bits::Int4],
@@ -86,23 +95,52 @@ fn measure(
         }
     };
     let mut painter = painter(arguments)?;
-    let bar = progress_bar("{msg:14} [{bar:30}] {pos}/{len} {eta}");
-    let mut all = plan::round_all(&mut painter, &calibration, &|_| options.clone(), &bar)?;
+    let bits = |_: &Layer| options.clone();
+    let mut all =
+        Rounding { painter: &mut painter, calibration: &calibration, options: &bits }.all(watch)?;
     let mut chosen = vec![0; all.len()];
     if options.len() > 1 {
-        plan::measure(&mut painter, &calibration, &mut all, &bar)?;
-        let budget = budget(measured, model, &all)?;
-        chosen = plan::choose(&all, budget, &|_, _| 0.0).context("the budget cannot be kept")?;
+        candidates::measure(&mut painter, &calibration, &mut all, watch)?;
+        chosen = plan::choose(model, &all, &limits(arguments, measured, model, &all)?)
+            .context("the budget cannot be kept")?;
     }
-    bar.finish_and_clear();
     let recipe = recipe(calibration, &all, &chosen);
-    Ok((Plan::new(all, &chosen)?, recipe))
+    let choices = choices(&all, &chosen);
+    Ok((Plan::new(all, &chosen)?, recipe, choices))
 }
 
-/// Bytes for the layers in question, out of those for the file.
-fn budget(measured: &Measured, model: &ModelFiles, all: &[Candidates]) -> anyhow::Result<Budget> {
-    let _ = (model, all);
-    Ok(Budget { bytes: measured.budget_mb.map(|mb| (mb * 1e6) as usize), seconds: None })
+/// What a mix may take: what is asked for, or else a little more than all in int4.
+fn limits(
+    arguments: &Convert,
+    measured: &Measured,
+    model: &ModelFiles,
+    all: &[Candidates],
+) -> anyhow::Result<Limits> {
+    let parameters: usize = all.iter().map(|c| c.layer.parameters()).sum();
+    let time = measured.budget_ms.zip(measured.board);
+    let time = time.map(|(ms, board)| TimeLimit::new(model, board, ms / 1e3)).transpose()?;
+    let file = measured.budget_mb.map(|mb| (mb * 1e6) as u64);
+    let free = file.is_none() && time.is_none();
+    let layers = free.then_some((parameters as f64 * MIXED_BITS / 8.0) as usize);
+    Ok(Limits { file, layers, time, without_encoder: arguments.without_encoder })
+}
+
+/// What was chosen, for the report.
+fn choices(all: &[Candidates], chosen: &[usize]) -> Vec<report::Choice> {
+    let choice = |(candidates, chosen): (&Candidates, &usize)| {
+        let option = &candidates.options[*chosen];
+        let layer = &candidates.layer;
+        log::info!("{}: {:?}", layer.key(), candidates.options);
+        let error = option.rounded.as_ref().map_or(0.0, |rounded| rounded.error);
+        report::Choice {
+            part: layer.part.to_string(),
+            layer: layer.name.clone(),
+            encoding: format!("{:?}", option.bits).to_lowercase(),
+            method: candidates.method(*chosen),
+            sensitivity: option.loss.map_or(error, |loss| loss.picture),
+        }
+    };
+    all.iter().zip(chosen).map(choice).collect()
 }
 
 fn recipe(calibration: Calibration, all: &[Candidates], chosen: &[usize]) -> Recipe {
@@ -111,7 +149,11 @@ fn recipe(calibration: Calibration, all: &[Candidates], chosen: &[usize]) -> Rec
 }
 
 /// Rounds the layers as a recipe says.
-fn follow(arguments: &Convert, recipe: &Recipe) -> anyhow::Result<Plan> {
+fn follow(
+    arguments: &Convert,
+    recipe: &Recipe,
+    watch: &Watch,
+) -> anyhow::Result<(Plan, Vec<report::Choice>)> {
     let mut painter = painter(arguments)?;
     let layers = Layer::all(painter.files())?;
     for layer in &layers {
@@ -121,62 +163,43 @@ fn follow(arguments: &Convert, recipe: &Recipe) -> anyhow::Result<Plan> {
             "the recipe says nothing of {key}: it was written for another model"
         );
     }
-    let bar = progress_bar("{msg:14} [{bar:30}] {pos}/{len} {eta}");
     let bits = |layer: &Layer| vec![recipe.layers[&layer.key()]];
-    let all = plan::round_all(&mut painter, &recipe.calibration, &bits, &bar)?;
-    bar.finish_and_clear();
+    let all = Rounding { painter: &mut painter, calibration: &recipe.calibration, options: &bits }
+        .all(watch)?;
     let chosen = vec![0; all.len()];
-    Plan::new(all, &chosen)
+    let choices = choices(&all, &chosen);
+    Ok((Plan::new(all, &chosen)?, choices))
 }
 
 fn write(
     model: &mut ModelFiles,
-    output: &Path,
+    arguments: &Convert,
     mut plan: Plan,
-    stop: &AtomicBool,
+    watch: &Watch,
 ) -> anyhow::Result<Packed> {
-    plan.replace_biases(model);
-    pack(model, output, &mut plan, stop)
+    plan.change(model);
+    pack(model, arguments, &mut plan, watch)
 }
 
 fn pack(
     model: &ModelFiles,
-    output: &Path,
+    arguments: &Convert,
     packing: &mut dyn Packing,
-    stop: &AtomicBool,
+    watch: &Watch,
 ) -> anyhow::Result<Packed> {
-    let bar = progress_bar("{msg:14} [{bar:30}] {bytes}/{total_bytes} {eta}");
-    let watch = |progress: Progress<'_>| {
-        bar.set_length(progress.total);
-        bar.set_position(progress.done);
-        bar.set_message(progress.component.name());
-        match stop.load(Ordering::Relaxed) {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
-        }
+    let mut packing = WithoutEncoder { packing, leaves_out: arguments.without_encoder };
+    let watch = watch.bar(progress::BYTES, 0);
+    let follow = |progress: Progress<'_>| {
+        watch.at(progress.done, progress.total);
+        watch.says(progress.component.name());
+        if watch.stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    let packed = pack_with(model, output, packing, watch);
-    bar.finish_and_clear();
+    let packed = pack_with(model, &arguments.output, &mut packing, follow);
+    watch.clear();
     Ok(packed?)
 }
 
-/// A flag that Ctrl-C or a polite kill raises, so that the temporary file is removed on the way
-/// out.
-fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
-}
-
-/// Drawn on standard error where that is a terminal.
-fn progress_bar(template: &str) -> ProgressBar {
-    let style = ProgressStyle::with_template(template);
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-fn report(arguments: &Convert, packed: &Packed) {
+fn say(arguments: &Convert, packed: &Packed) {
     let (count, bytes) = (packed.tensors, HumanBytes(packed.bytes));
     eprintln!("{}: {count} tensors, {bytes}", arguments.output.display());
     if let Some(example) = packed.left_out.first() {

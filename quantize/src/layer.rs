@@ -11,6 +11,8 @@ pub(crate) struct Layer {
     pub name: String,
     /// `[outputs, channels, kernel height, kernel width]`.
     pub size: [usize; 4],
+    /// The same as the model stores it: matrices have no kernel.
+    pub shape: Vec<usize>,
     /// Whether it has a bias.
     pub bias: bool,
 }
@@ -28,7 +30,13 @@ impl Layer {
                     tensor.shape.get(2..).and_then(|k| k.try_into().ok()).unwrap_or([1; 2]);
                 let bias = weights.tensors().any(|t| t.name.strip_suffix(".bias") == Some(name));
                 let size = [outputs, channels, kh, kw];
-                layers.push(Self { part, name: name.to_owned(), size, bias });
+                layers.push(Self {
+                    part,
+                    name: name.to_owned(),
+                    size,
+                    shape: tensor.shape.to_vec(),
+                    bias,
+                });
             }
         }
         Ok(layers)
@@ -37,6 +45,11 @@ impl Layer {
     /// The part and the name: how recipes and reports call it.
     pub fn key(&self) -> String {
         format!("{}/{}", self.part, self.name)
+    }
+
+    /// The name of its weight.
+    pub fn weight(&self) -> String {
+        format!("{}.weight", self.name)
     }
 
     /// Pixels of the kernel.

@@ -1,220 +1,187 @@
-//! From a model and what is asked for to the encoding and the integers of every layer.
-//!
-//! The model paints in floating point while its layers are sampled; every layer is rounded to each
-//! encoding that is in question; where there is a choice, each rounding is tried alone, and a
-//! knapsack picks under the budget.
+//! The choice among all candidates, and the plan that packs a model by it.
 
 use std::collections::{BTreeMap, HashMap};
 
-use anyhow::Context;
-use indicatif::ProgressBar;
 use pochade::files::{
     Component, ModelFiles, NewTensor, Packing, TensorEncoding, TensorInfo, WeightEncoding,
+    packed_bytes,
 };
-use pochade::paint::Painter;
-use pochade_engine::{DType, Encoding, Engine, Filter, PanelShape, TensorView, WeightError};
+use pochade_engine::{DType, Encoding, Filter, TensorView, WeightError};
 
 use crate::budget::{self, Budget, Choice};
-use crate::calibrate::{self, Calibration};
+use crate::candidates::{Candidate, Candidates};
 use crate::layer::Layer;
+use crate::left_out::WithoutEncoder;
 use crate::recipe::Bits;
-use crate::rounding::{Problem, Rounded};
-use crate::sensitivity::{self, Loss, Reference};
+use crate::time::TimeLimit;
 
-/// Pictures that sensitivities are measured on.
-const SENSITIVITY_PICTURES: usize = 6;
-
-/// A layer, its roundings, and what each costs.
+/// What may not be exceeded.
 #[derive(Debug)]
-pub(crate) struct Candidates {
-    pub layer: Layer,
-    bias: Option<Vec<f32>>,
-    pub options: Vec<Candidate>,
+pub(crate) struct Limits {
+    /// Bytes of the file.
+    pub file: Option<u64>,
+    /// Bytes of the layers in question.
+    pub layers: Option<usize>,
+    /// Predicted time of a picture.
+    pub time: Option<TimeLimit>,
+    /// Whether the file has no encoder.
+    pub without_encoder: bool,
 }
 
-/// One way to keep a layer.
-#[derive(Debug)]
-pub(crate) struct Candidate {
-    pub bits: Bits,
-    /// In integers; f16 needs no rounding.
-    pub rounded: Option<Rounded>,
-    pub bytes: usize,
-    /// Of the pictures, where it was measured.
-    pub loss: Option<Loss>,
-}
+/// How often what belongs to no layer is counted anew: a layer in integers has entries in the file's
+/// table that one in f16 has not, and steps beside it that take time.
+const ROUNDS: usize = 8;
 
-impl Bits {
-    /// The encoding of integers, `None` for f16.
-    pub fn integers(self) -> Option<Encoding> {
-        match self {
-            Self::Int4 => Some(Encoding::Int4),
-            Self::Int8 => Some(Encoding::Int8),
-            Self::F16 => None,
-        }
-    }
-}
-
-/// Bytes of a layer's weights.
-pub(crate) fn bytes(layer: &Layer, bits: Bits) -> usize {
-    let [outputs, channels, ..] = layer.size;
-    let shape = PanelShape { outputs, taps: layer.taps(), channels };
-    let product = |shape: [usize; 4]| shape.iter().product::<usize>();
-    let steps = outputs * DType::F32.bytes();
-    match bits.integers() {
-        None => layer.parameters() * DType::F16.bytes(),
-        Some(Encoding::Int8) => product(shape.weight(Encoding::Int8)) + steps,
-        Some(Encoding::Int4) => {
-            product(shape.weight(Encoding::Int4)) + product(shape.multipliers()) + steps
-        }
-    }
-}
-
-/// Rounds every layer to the encodings that `options` names for it.
-pub(crate) fn round_all(
-    painter: &mut Painter,
-    calibration: &Calibration,
-    options: &dyn Fn(&Layer) -> Vec<Bits>,
-    bar: &ProgressBar,
-) -> anyhow::Result<Vec<Candidates>> {
-    let layers = Layer::all(painter.files())?;
-    let passes = calibrate::passes(&layers);
-    bar.set_length((passes.len() * calibration.pictures + layers.len()) as u64);
-    let mut engine = Engine::new(None)?;
-    let mut all = Vec::with_capacity(layers.len());
-    for pass in passes {
-        bar.set_message("listening");
-        let mut samples = calibrate::listen(painter, calibration, pass, bar)?;
-        bar.set_message("rounding");
-        for layer in pass {
-            let samples = samples.remove(&layer.key()).unwrap_or_default();
-            all.push(candidates(painter.files(), layer, &samples, &options(layer), &mut engine)?);
-            bar.inc(1);
-        }
-    }
-    Ok(all)
-}
-
-fn candidates(
-    model: &ModelFiles,
-    layer: &Layer,
-    samples: &calibrate::Samples,
-    options: &[Bits],
-    engine: &mut Engine,
-) -> anyhow::Result<Candidates> {
-    let stored = model.weights(layer.part)?;
-    let read = |kind: &str| stored.view(&format!("{}.{kind}", layer.name)).map(|v| v.to_f32());
-    let weights = read("weight")?;
-    let bias = layer.bias.then(|| read("bias")).transpose()?;
-    let problem = Problem { layer, weights: &weights, samples };
-    let encodings: Vec<Encoding> = options.iter().filter_map(|bits| bits.integers()).collect();
-    let rounded = problem.round(engine, &encodings).with_context(|| layer.key())?;
-    let mut rounded = rounded.into_iter();
-    let candidate = |&bits: &Bits| {
-        let rounded = bits.integers().and_then(|_| rounded.next());
-        Candidate { bits, rounded, bytes: bytes(layer, bits), loss: None }
-    };
-    let found = options.iter().map(candidate).collect();
-    Ok(Candidates { layer: layer.clone(), bias, options: found })
-}
-
-impl Candidates {
-    fn tensors(&self, option: usize) -> anyhow::Result<Vec<NewTensor>> {
-        let Some(rounded) = &self.options[option].rounded else { return Ok(Vec::new()) };
-        sensitivity::tensors(&self.layer, rounded, self.bias.as_deref())
-    }
-}
-
-/// Measures what each candidate in integers costs the picture, alone.
-pub(crate) fn measure(
-    painter: &mut Painter,
-    calibration: &Calibration,
-    all: &mut [Candidates],
-    bar: &ProgressBar,
-) -> anyhow::Result<()> {
-    let pictures = SENSITIVITY_PICTURES.min(calibration.pictures);
-    // Those held out, as far as they go.
-    let requests = (0..pictures).map(|i| calibration.request(calibration.pictures - 1 - i));
-    let reference = Reference::paint(painter, requests.collect())?;
-    let trials = all.iter().flat_map(|c| &c.options).filter(|option| option.rounded.is_some());
-    bar.set_position(0);
-    bar.set_length(trials.count() as u64);
-    bar.set_message("trying");
-    for candidates in all {
-        for option in 0..candidates.options.len() {
-            let tensors = candidates.tensors(option)?;
-            if tensors.is_empty() {
-                candidates.options[option].loss = Some(Loss::default());
-                continue;
-            }
-            let loss = reference.loss(painter, candidates.layer.part, tensors)?;
-            candidates.options[option].loss = Some(loss);
-            bar.inc(1);
-        }
-    }
-    Ok(())
-}
-
-/// For every layer, the index of its option under `budget`; `seconds` predicts the time of an option.
+/// For every layer, the index of its option within the limits.
 pub(crate) fn choose(
+    model: &ModelFiles,
     all: &[Candidates],
-    budget: Budget,
-    seconds: &dyn Fn(&Layer, Bits) -> f64,
-) -> Result<Vec<usize>, budget::Unreachable> {
+    limits: &Limits,
+) -> anyhow::Result<Vec<usize>> {
     let choice = |layer: &Layer, option: &Candidate| Choice {
         bytes: option.bytes,
-        seconds: seconds(layer, option.bits),
+        seconds: limits.time.as_ref().map_or(0.0, |time| time.of_layer(layer, option.bits)),
         loss: option.loss.map_or(0.0, |loss| loss.picture),
     };
     let choices: Vec<Vec<Choice>> =
         all.iter().map(|c| c.options.iter().map(|o| choice(&c.layer, o)).collect()).collect();
-    budget::choose(&choices, budget)
+    // What all else takes; counted anew for what was chosen, until it is no more than was thought.
+    let mut rest = Rest::of(model, all, limits, &vec![0; all.len()])?;
+    for _ in 0..ROUNDS {
+        let chosen = budget::choose(&choices, rest.left(limits)).map_err(|e| {
+            anyhow::anyhow!(
+                "{e}, and all else {:.2} MB and {:.3} s",
+                rest.megabytes(),
+                rest.seconds
+            )
+        })?;
+        let found = Rest::of(model, all, limits, &chosen)?;
+        if found.bytes <= rest.bytes && found.seconds <= rest.seconds * (1.0 + EQUAL) {
+            return Ok(chosen);
+        }
+        rest.bytes = rest.bytes.max(found.bytes);
+        rest.seconds = rest.seconds.max(found.seconds);
+    }
+    anyhow::bail!("no mix of encodings was found that keeps it")
 }
 
-/// What becomes of every tensor of a model.
+/// Seconds that differ by less, relatively, are the same.
+const EQUAL: f64 = 1e-9;
+
+/// What a file and its pictures take beside the layers in question.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    bytes: u64,
+    seconds: f64,
+}
+
+impl Rest {
+    fn of(
+        model: &ModelFiles,
+        all: &[Candidates],
+        limits: &Limits,
+        chosen: &[usize],
+    ) -> anyhow::Result<Self> {
+        let mut rest = Self { bytes: 0, seconds: 0.0 };
+        if limits.file.is_some() {
+            rest.bytes = file_rest(model, all, chosen, limits.without_encoder)?;
+        }
+        if let Some(time) = &limits.time {
+            let bits = all.iter().zip(chosen).map(|(c, i)| (&c.layer, c.options[*i].bits));
+            rest.seconds = time.rest(model, &bits.collect::<Vec<_>>())?;
+        }
+        Ok(rest)
+    }
+
+    /// What is left of the limits for the layers.
+    fn left(&self, limits: &Limits) -> Budget {
+        let bytes = limits.file.map(|file| file.saturating_sub(self.bytes) as usize);
+        Budget {
+            bytes: bytes.or(limits.layers),
+            seconds: limits.time.as_ref().map(|time| time.seconds - self.seconds),
+        }
+    }
+
+    fn megabytes(&self) -> f64 {
+        self.bytes as f64 / 1e6
+    }
+}
+
+/// Bytes of the file that belong to no layer in question.
+fn file_rest(
+    model: &ModelFiles,
+    all: &[Candidates],
+    chosen: &[usize],
+    leaves_out: bool,
+) -> anyhow::Result<u64> {
+    let mut encodings = Encodings::new(all, chosen);
+    let packing = WithoutEncoder { packing: &mut encodings, leaves_out };
+    let layers: usize = all.iter().zip(chosen).map(|(c, i)| c.options[*i].bytes).sum();
+    Ok(packed_bytes(model, &packing)?.saturating_sub(layers as u64))
+}
+
+/// The encodings of all tensors of a model.
+#[derive(Debug)]
+struct Encodings(HashMap<(Component, String), Bits>);
+
+impl Encodings {
+    fn new(all: &[Candidates], chosen: &[usize]) -> Self {
+        let entry = |(c, option): (&Candidates, &usize)| {
+            ((c.layer.part, c.layer.weight()), c.options[*option].bits)
+        };
+        Self(all.iter().zip(chosen).map(entry).collect())
+    }
+}
+
+impl Packing for Encodings {
+    fn encoding(&self, part: Component, tensor: &TensorInfo<'_>) -> TensorEncoding {
+        match self.0.get(&(part, tensor.name.to_owned())).map(|bits| bits.integers()) {
+            None => WeightEncoding::Int8.encoding(part, tensor),
+            Some(None) => TensorEncoding::Float(DType::F16),
+            Some(Some(integers)) => TensorEncoding::Integers(integers),
+        }
+    }
+}
+
+/// What becomes of every tensor of a model, and the integers of its layers.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// By part and weight: the integers, or nothing for f16.
-    layers: HashMap<(Component, String), Option<Filter>>,
-    /// Biases that take in what the roundings lose on average.
-    biases: BTreeMap<Component, Vec<NewTensor>>,
+    encodings: Encodings,
+    /// By part and weight.
+    filters: HashMap<(Component, String), Filter>,
+    /// What else is not the model's own: smoothed norms, biases that take in what the roundings lose
+    /// on average.
+    changed: BTreeMap<Component, Vec<NewTensor>>,
 }
 
 impl Plan {
     /// The plan that keeps of every layer the option of this index.
     pub fn new(all: Vec<Candidates>, chosen: &[usize]) -> anyhow::Result<Self> {
-        let mut plan = Self { layers: HashMap::new(), biases: BTreeMap::new() };
+        let encodings = Encodings::new(&all, chosen);
+        let mut plan = Self { encodings, filters: HashMap::new(), changed: BTreeMap::new() };
         for (candidates, &option) in all.into_iter().zip(chosen) {
             let tensors = candidates.tensors(option)?;
-            let bias = tensors.into_iter().filter(|t| t.name.ends_with(".bias"));
-            plan.biases.entry(candidates.layer.part).or_default().extend(bias);
-            let key = (candidates.layer.part, format!("{}.weight", candidates.layer.name));
+            let layer = candidates.layer;
+            // Panels come from the filters.
+            let floats = tensors.into_iter().filter(NewTensor::is_float);
+            plan.changed.entry(layer.part).or_default().extend(floats);
             let rounded = candidates.options.into_iter().nth(option).and_then(|o| o.rounded);
-            plan.layers.insert(key, rounded.map(|rounded| rounded.filter));
+            plan.filters.extend(rounded.map(|r| ((layer.part, layer.weight()), r.filter)));
         }
         Ok(plan)
     }
 
-    /// Puts the biases into the model.
-    pub fn replace_biases(&mut self, model: &mut ModelFiles) {
-        for (part, biases) in std::mem::take(&mut self.biases) {
-            model.replace(part, biases);
+    /// Puts what changes in floating point into the model.
+    pub fn change(&mut self, model: &mut ModelFiles) {
+        for (part, tensors) in std::mem::take(&mut self.changed) {
+            model.replace(part, tensors);
         }
-    }
-
-    fn layer(&self, part: Component, name: &str) -> Option<&Option<Filter>> {
-        self.layers.get(&(part, name.to_owned()))
     }
 }
 
 impl Packing for Plan {
     fn encoding(&self, part: Component, tensor: &TensorInfo<'_>) -> TensorEncoding {
-        let Some(filter) = self.layer(part, tensor.name) else {
-            return WeightEncoding::Int8.encoding(part, tensor);
-        };
-        let panels = filter.as_ref().and_then(Filter::to_store);
-        panels.map_or(TensorEncoding::Float(DType::F16), |panels| {
-            TensorEncoding::Integers(panels.encoding)
-        })
+        self.encodings.encoding(part, tensor)
     }
 
     fn filter(
@@ -224,9 +191,9 @@ impl Packing for Plan {
         weight: &TensorView<'_>,
         integers: Encoding,
     ) -> Result<Filter, WeightError> {
-        match self.layer(part, name) {
-            Some(Some(filter)) => Ok(filter.clone()),
-            _ => Filter::rounded(weight, None, integers),
+        match self.filters.remove(&(part, name.to_owned())) {
+            Some(filter) => Ok(filter),
+            None => Filter::rounded(weight, None, integers),
         }
     }
 }

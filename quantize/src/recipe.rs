@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use pochade::files::NewFile;
+use pochade_engine::Encoding;
 use serde::{Deserialize, Serialize};
 
 use crate::calibrate::Calibration;
@@ -20,6 +21,17 @@ pub(crate) enum Bits {
     Int4,
     Int8,
     F16,
+}
+
+impl Bits {
+    /// The encoding of integers, `None` for f16.
+    pub fn integers(self) -> Option<Encoding> {
+        match self {
+            Self::Int4 => Some(Encoding::Int4),
+            Self::Int8 => Some(Encoding::Int8),
+            Self::F16 => None,
+        }
+    }
 }
 
 /// A recipe as its file has it.

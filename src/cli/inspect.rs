@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{Console, InspectArgs, Studio};
 
 /// What a model is made of.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Inspection {
     /// The file or folder.
     pub model: String,
@@ -18,6 +18,23 @@ pub struct Inspection {
     /// The most memory that painting one picture of the native size takes, weights included, in
     /// bytes; known before anything is run.
     pub peak_memory: Option<u64>,
+    /// What such a picture is predicted to take on named boards. None of them was measured.
+    pub predicted: Vec<BoardInspection>,
+}
+
+/// A picture on a board that is not here.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct BoardInspection {
+    /// The board's name.
+    pub board: String,
+    /// Predicted seconds of the picture.
+    pub seconds: f64,
+    /// Predicted seconds of one of its steps.
+    pub step_seconds: f64,
+    /// The most memory that the process takes, or the least that it would need, in bytes.
+    pub peak_memory: u64,
+    /// Whether the board has that.
+    pub fits: bool,
 }
 
 /// One network of a model.
@@ -87,7 +104,32 @@ fn print_table(inspection: &Inspection, out: &mut dyn Write) -> io::Result<()> {
     if let Some(peak) = inspection.peak_memory {
         writeln!(out, "\npeak memory while painting: {}", bytes(peak))?;
     }
+    print_predictions(&inspection.predicted, out)
+}
+
+fn print_predictions(predicted: &[BoardInspection], out: &mut dyn Write) -> io::Result<()> {
+    if predicted.is_empty() {
+        return Ok(());
+    }
+    let heads = ["a picture", "a step", "memory"];
+    writeln!(out, "\n{:<32} {:>10} {:>10} {:>11}", "predicted", heads[0], heads[1], heads[2])?;
+    for BoardInspection { board, seconds, step_seconds, peak_memory, fits } in predicted {
+        let picture = if *fits { duration(*seconds) } else { "no room".to_owned() };
+        let (step, memory) = (duration(*step_seconds), bytes(*peak_memory));
+        writeln!(out, "{board:<32} {picture:>10} {step:>10} {memory:>11}")?;
+    }
     Ok(())
+}
+
+/// Seconds to two digits or so, since more would be a promise.
+fn duration(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.01 => format!("{:.1} ms", s * 1e3),
+        s if s < 0.1 => format!("{:.0} ms", s * 1e3),
+        s if s < 10.0 => format!("{s:.1} s"),
+        s if s < 120.0 => format!("{s:.0} s"),
+        s => format!("{:.0} min", s / 60.0),
+    }
 }
 
 fn print_row(
@@ -127,6 +169,11 @@ mod tests {
         PartInspection { name: name.to_owned(), types, activations }
     }
 
+    fn board(name: &str, [seconds, step_seconds]: [f64; 2], fits: bool) -> BoardInspection {
+        let board = name.to_owned();
+        BoardInspection { board, seconds, step_seconds, peak_memory: 84 << 20, fits }
+    }
+
     #[test]
     fn a_model_is_shown_as_a_table() {
         let inspection = Inspection {
@@ -138,6 +185,11 @@ mod tests {
                 part("autoencoder", &[("F16", 60, 1_200_000)], Some(900)),
             ],
             peak_memory: Some(48 << 20),
+            predicted: vec![
+                board("Raspberry Pi 5, 4 GB", [0.0912, 0.0036], true),
+                board("Raspberry Pi 4, 2 GB", [13.04, 1.25], true),
+                board("Raspberry Pi Zero 2 W, 512 MB", [1423.0, 69.0], false),
+            ],
         };
         let mut out = Vec::new();
         print_table(&inspection, &mut out).unwrap();

@@ -22,7 +22,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use arguments::{BenchArgs, InspectArgs, PaintArgs, Parts};
-pub use inspect::{Inspection, PartInspection, TypeInspection};
+pub use inspect::{BoardInspection, Inspection, PartInspection, TypeInspection};
 pub use profile::ProfileView;
 pub use workshop::Workshop;
 

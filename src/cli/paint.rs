@@ -186,7 +186,7 @@ mod tests {
             }
             for step in 0..3 {
                 let stage = Stage::Denoise;
-                let told = progress(Progress { stage, step, steps: 2, preview: None });
+                let told = progress(Progress::after(stage, step, 2));
                 assert_eq!(told, ControlFlow::Continue(()));
             }
             let size = request.size.unwrap_or(Size { width: 2, height: 2 });

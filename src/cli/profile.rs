@@ -197,7 +197,7 @@ fn line(
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use pochade_engine::StepInfo;
+    use pochade_engine::{Arithmetic, StepInfo};
 
     /// A profile of two networks, one of which ran in two sessions.
     pub fn profile() -> Vec<SessionProfile> {
@@ -207,7 +207,10 @@ pub(super) mod tests {
                 shapes: "[1, 8, 8, 32] -> [1, 8, 8, 64]".to_owned(),
                 rate,
                 macs,
+                arithmetic: Arithmetic::Int8,
+                products: macs,
                 weight_bytes: 0,
+                activation_bytes: 0,
             },
             calls,
             time: Duration::from_millis(millis),

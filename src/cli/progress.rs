@@ -66,7 +66,7 @@ mod tests {
     #[test]
     fn a_bar_follows_the_steps() {
         let bar = Bar::new(false, None);
-        let at = |stage, step| Progress { stage, step, steps: 5, preview: None };
+        let at = |stage, step| Progress::after(stage, step, 5);
         bar.show(at(Stage::Text, 0));
         assert_eq!((bar.bar.position(), bar.bar.length()), (0, Some(5)));
         assert_eq!(bar.bar.prefix(), "painting");

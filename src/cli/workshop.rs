@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Inspection, PartInspection, Studio, TypeInspection};
+use super::{BoardInspection, Inspection, PartInspection, Studio, TypeInspection};
 use crate::bench::{self, Observer, Report, Settings};
+use crate::boards::Board;
 use crate::files::{Component, ModelFiles};
-use crate::paint::{Memory, Painter};
+use crate::paint::{Memory, Painter, Prediction, predict};
 
 /// Works with model files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,11 +37,22 @@ impl Studio for Workshop {
             description: files.pipeline().unwrap_or("latent diffusion").to_owned(),
             parts,
             peak_memory: Some(memory.peak() as u64),
+            predicted: predict(&files, &Board::ALL)?.iter().map(board).collect(),
         })
     }
 
     fn bench(&self, settings: &Settings, observer: &mut Observer<'_>) -> anyhow::Result<Report> {
         Ok(bench::run(settings, observer)?)
+    }
+}
+
+fn board(prediction: &Prediction) -> BoardInspection {
+    BoardInspection {
+        board: prediction.board.title.to_owned(),
+        seconds: prediction.picture(),
+        step_seconds: prediction.step,
+        peak_memory: prediction.peak() as u64,
+        fits: prediction.memory.is_ok(),
     }
 }
 

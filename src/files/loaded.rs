@@ -118,6 +118,16 @@ impl NewTensor {
         Self::new(name, DType::F32, shape, bytes)
     }
 
+    /// Whether it holds numbers rather than panels or their steps.
+    pub fn is_float(&self) -> bool {
+        self.encoding != Encoding::Plain(DType::I8) && !self.name.ends_with(STEP)
+    }
+
+    /// The values as f32.
+    pub fn values(&self) -> Vec<f32> {
+        self.view().map_or_else(Vec::new, |view| view.to_f32())
+    }
+
     /// The tensors that a layer in integers is stored as, in the place of the weight `name`; none for
     /// a filter in floating point.
     pub fn panels(name: &str, filter: &Filter) -> Vec<Self> {

@@ -29,13 +29,13 @@ pub use config::Config;
 pub use diffusers::EmbeddedFiles;
 pub use error::FileError;
 pub use loaded::{ComponentWeights, NewTensor, TensorInfo};
-pub use pack::{Packed, Progress, pack, pack_with};
+pub use pack::{Packed, Progress, pack, pack_with, packed_bytes};
 pub use package::ModelFiles;
 pub use packing::{Packing, TensorEncoding, WeightEncoding, is_integer_layer};
 pub use random::{FilterEncoding, RandomWeights};
 pub use replace::NewFile;
 pub use table::{Encoding, StoredTensor, TensorFile};
-pub use weights::{TableBytes, TensorSource, Weights};
+pub use weights::{PlannedEncodings, TableBytes, TensorSource, Weights};
 
 /// Bytes in hexadecimal.
 fn hex(bytes: &[u8]) -> String {

@@ -17,7 +17,7 @@ use std::path::Path;
 use half::f16;
 use pochade_engine::{DType, Encoding as Integers, Filter, PanelShape, TensorView};
 
-use super::gguf::{GgufWriter, TensorSpec, Value};
+use super::gguf::{GgufWriter, TensorSpec, Value, file_bytes};
 use super::loaded::{MULTIPLIER, STEP, kind};
 use super::package::{LAYOUT, LAYOUT_KEY, PIPELINE_KEY, config_key, encoding_key};
 use super::packing::{Packing, TensorEncoding, WeightEncoding};
@@ -87,6 +87,9 @@ pub fn pack_with(
     for component in with_weights(model) {
         let weights = model.weights(component)?;
         for info in weights.tensors() {
+            if packing.encoding(component, &info) == TensorEncoding::LeftOut {
+                continue;
+            }
             if progress(Progress { component, tensor: info.name, done, total }).is_break() {
                 return Err(FileError::Interrupted { file: path.display().to_string() });
             }
@@ -96,6 +99,17 @@ pub fn pack_with(
     }
     writer.finish()?;
     Ok(Packed { tensors, bytes: total, left_out })
+}
+
+/// Bytes of the file that [`pack_with`] would write.
+///
+/// # Errors
+/// When the source is damaged or has encodings that are not read, or integer weights that would have
+/// to become others.
+pub fn packed_bytes(model: &ModelFiles, packing: &dyn Packing) -> Result<u64, FileError> {
+    let Table { specs, parts, .. } = table(model, packing)?;
+    file_bytes(&metadata(model, &parts)?, &specs)
+        .ok_or_else(|| FileError::malformed(model.origin(), "the file would be too large to write"))
 }
 
 fn with_weights(model: &ModelFiles) -> impl Iterator<Item = Component> {
@@ -123,6 +137,9 @@ fn table(model: &ModelFiles, packing: &dyn Packing) -> Result<Table, FileError> 
                 continue;
             };
             let encoding = packing.encoding(component, &info);
+            if encoding == TensorEncoding::LeftOut {
+                continue;
+            }
             if *stored == DType::I8 && encoding != TensorEncoding::Keep {
                 return Err(already_integers(&weights, info.name));
             }
@@ -197,7 +214,7 @@ impl Target {
 
 fn target(stored: DType, shape: &[usize], encoding: TensorEncoding) -> Target {
     match encoding {
-        TensorEncoding::Keep => Target::Float(stored),
+        TensorEncoding::LeftOut | TensorEncoding::Keep => Target::Float(stored),
         TensorEncoding::Float(dtype) => Target::Float(dtype),
         TensorEncoding::Integers(integers) => {
             let [outputs, channels, kh, kw] = precision::size(shape).unwrap_or_default();

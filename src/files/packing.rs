@@ -19,13 +19,18 @@ pub enum WeightEncoding {
     /// Layers that work in integers in int8, one step per output; other matrices in blocks of 32
     /// int8, which are read as floating point, other filters in f16, vectors in f32.
     Int8,
-    /// The same in int4, with a multiplier per 32 channels.
+    /// The same in int4, with a multiplier per 32 channels, and the table of tokens in blocks of int4.
     Int4,
 }
+
+/// The table that tokens are looked up in: much of a text encoder, and read a row at a time.
+const TOKENS: &str = "embeddings.token_embedding.weight";
 
 /// The encoding of one packed tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TensorEncoding {
+    /// Not in the file at all.
+    LeftOut,
     /// As it is stored in the source.
     Keep,
     /// Numbers, perhaps in blocks.
@@ -70,6 +75,12 @@ impl Packing for WeightEncoding {
         };
         match integers.filter(|_| is_integer_layer(tensor)) {
             Some(integers) => TensorEncoding::Integers(integers),
+            None if *self == Self::Int4
+                && tensor.name == TOKENS
+                && is_in_rows_of_blocks(tensor) =>
+            {
+                TensorEncoding::Float(DType::Q4_0)
+            }
             None if *self != Self::F16 && is_in_rows_of_blocks(tensor) => {
                 TensorEncoding::Float(DType::Q8_0)
             }

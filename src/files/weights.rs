@@ -5,6 +5,7 @@
 //! (`input_blocks.1.0.in_layers.2.weight`). A source that stores other names (diffusers')
 //! translates on lookup; the networks never know.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use pochade_engine::{
     DType, Encoding, Filter, MappedBytes, Norm, PanelShape, StoredPanels, TensorView, WeightError,
 };
 
-use super::{FileError, RandomWeights, precision};
+use super::{FileError, FilterEncoding, RandomWeights, precision};
 
 /// Bytes of a table that are copied before their pages are given back.
 const COPIED_AT_ONCE: usize = 1 << 20;
@@ -67,6 +68,9 @@ impl Deref for TableBytes {
     }
 }
 
+/// Encodings of the weights of layers, by their canonical names.
+pub type PlannedEncodings = HashMap<String, FilterEncoding>;
+
 /// Packs a weight and its bias.
 type Pack<'a> = fn(&TensorView<'a>, Option<&TensorView<'a>>) -> Result<Filter, WeightError>;
 
@@ -76,6 +80,7 @@ pub struct Weights<'a> {
     source: &'a dyn TensorSource,
     prefix: String,
     hollow: bool,
+    planned: Option<&'a PlannedEncodings>,
     random: Option<&'a RandomWeights>,
     unbiased: bool,
 }
@@ -83,13 +88,26 @@ pub struct Weights<'a> {
 impl<'a> Weights<'a> {
     /// A cursor at the root of `source`.
     pub fn new(source: &'a dyn TensorSource) -> Self {
-        Self { source, prefix: String::new(), hollow: false, random: None, unbiased: false }
+        Self {
+            source,
+            prefix: String::new(),
+            hollow: false,
+            planned: None,
+            random: None,
+            unbiased: false,
+        }
     }
 
     /// A cursor that gives filters their shapes without their values: enough to plan what painting
     /// will take.
     pub fn hollow(source: &'a dyn TensorSource) -> Self {
         Self { hollow: true, ..Self::new(source) }
+    }
+
+    /// The same for a file that is not written yet: the layers of a source in floating point as
+    /// `planned` says, all others in f16.
+    pub fn hollow_as(source: &'a dyn TensorSource, planned: &'a PlannedEncodings) -> Self {
+        Self { planned: Some(planned), ..Self::hollow(source) }
     }
 
     /// A cursor at which every layer is there, in the shape it is asked for, with random values.
@@ -253,13 +271,31 @@ impl<'a> Weights<'a> {
     ) -> Result<Arc<Filter>, FileError> {
         let bias = self.bias(outputs)?;
         let packed = match (self.rounds(weight), self.hollow) {
-            (None, true) => Filter::hollow(weight, bias.is_some()),
+            (None, true) => self.outlined(weight, bias.is_some()),
             (None, false) => pack(weight, bias.as_ref()),
             (Some(size), true) => Ok(Filter::hollow_panels(size, Encoding::Int8, bias.is_some())),
             (Some(_), false) => Filter::rounded(weight, bias.as_ref(), Encoding::Int8),
         };
         self.source.release(&self.full("weight"));
         self.finished(packed)
+    }
+
+    /// The layer of `weight` without its values, in the encoding that is planned for it.
+    fn outlined(&self, weight: &TensorView<'_>, bias: bool) -> Result<Filter, WeightError> {
+        let Some(planned) = self.planned else { return Filter::hollow(weight, bias) };
+        let encoding = planned.get(&self.full("weight")).copied();
+        let size = precision::size(weight.shape()).unwrap_or_default();
+        match encoding.unwrap_or(FilterEncoding::F16) {
+            FilterEncoding::Int8 => Ok(Filter::hollow_panels(size, Encoding::Int8, bias)),
+            FilterEncoding::Int4 => Ok(Filter::hollow_panels(size, Encoding::Int4, bias)),
+            FilterEncoding::F32 => Filter::hollow(weight, bias),
+            FilterEncoding::F16 => {
+                // Only shape and encoding count: any bytes will do, if they are enough.
+                let bytes = weight.bytes().get(..weight.len() * DType::F16.bytes());
+                let half = bytes.and_then(|b| TensorView::new(DType::F16, weight.shape(), b));
+                Filter::hollow(half.as_ref().unwrap_or(weight), bias)
+            }
+        }
     }
 
     /// The sizes of a layer whose weights are in ggml's blocks, where it works in integers: they

@@ -70,6 +70,8 @@ pub(super) struct Step<'a> {
     pub took: Duration,
     /// The clean latent as it is seen coming, `[h, w, channels]`.
     pub clean: &'a [f32],
+    /// What the next step begins with, of the same shape.
+    pub latent: &'a [f32],
     pub shape: LatentShape,
 }
 
@@ -172,7 +174,8 @@ impl UNetStage {
             let guided = guidance.combine(&mut answer);
             sampler.step(i, guided, &mut x, &mut |noise| rng.randn_latent(shape, noise));
             let took = start.elapsed();
-            if !after(Step { done: i + 1, took, clean: sampler.denoised(), shape }) {
+            let clean = sampler.denoised();
+            if !after(Step { done: i + 1, took, clean, latent: &x, shape }) {
                 return Err(PaintError::Interrupted);
             }
         }

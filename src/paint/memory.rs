@@ -1,5 +1,6 @@
 //! What painting with a model takes, known before anything runs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 
@@ -8,7 +9,7 @@ use pochade_engine::{Graph, Plan, PlanOptions, Streamable};
 use super::hints::Hints;
 use super::limits::Limits;
 use super::{PaintError, Size, decode, denoise, text_stage};
-use crate::files::{Component, ModelFiles, Weights};
+use crate::files::{Component, ComponentWeights, ModelFiles, PlannedEncodings, Weights};
 use crate::nets::UNetExtent;
 
 /// Models with fewer bytes of weights keep all parts loaded between pictures.
@@ -90,6 +91,18 @@ pub(super) struct Work {
     pub threads: usize,
 }
 
+impl Work {
+    /// One guided picture of the model's native size, in as many steps as it advises, by one thread.
+    pub fn native(files: &ModelFiles) -> Result<Self, PaintError> {
+        let size = Limits::of(files)?.native;
+        let steps = Hints::of(files.config(Component::Scheduler)?).steps();
+        Ok(Self { size, batch: 2, steps, threads: 1 })
+    }
+}
+
+/// How the parts' layers will be kept in a file that is not written yet.
+pub(super) type Planned<'a> = Option<&'a BTreeMap<Component, PlannedEncodings>>;
+
 /// How a model is kept within a budget.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryPlan {
@@ -138,15 +151,18 @@ impl Memory {
     /// # Errors
     /// When a part's config and weights do not fit together.
     pub fn plan(files: &ModelFiles, threads: usize) -> Result<Self, PaintError> {
-        let size = Limits::of(files)?.native;
-        let steps = Hints::of(files.config(Component::Scheduler)?).steps();
-        Self::plan_for(files, Work { size, batch: 2, steps, threads })
+        Self::plan_for(files, Work { threads, ..Work::native(files)? }, None)
     }
 
     /// Plans every part for certain work.
-    pub(super) fn plan_for(files: &ModelFiles, work: Work) -> Result<Self, PaintError> {
+    pub(super) fn plan_for(
+        files: &ModelFiles,
+        work: Work,
+        planned: Planned<'_>,
+    ) -> Result<Self, PaintError> {
         let parts = files.components().filter(|part| *part != Component::Scheduler);
-        let parts = parts.map(|part| plan_part(files, part, work)).collect::<Result<_, _>>()?;
+        let parts =
+            parts.map(|part| plan_part(files, part, (work, planned))).collect::<Result<_, _>>()?;
         Ok(Self { parts, keeps_all: keeps_all(files)? })
     }
 
@@ -197,10 +213,14 @@ pub(super) fn keeps_all(files: &ModelFiles) -> Result<bool, PaintError> {
     Ok(bytes < KEEP_ALL_BELOW)
 }
 
-fn plan_part(files: &ModelFiles, part: Component, work: Work) -> Result<PartMemory, PaintError> {
+fn plan_part(
+    files: &ModelFiles,
+    part: Component,
+    (work, planned): (Work, Planned<'_>),
+) -> Result<PartMemory, PaintError> {
     let weights = files.weights(part)?;
     let plan = |work, recompute| {
-        let graph = graph(files, part, &Weights::hollow(&weights), work)?;
+        let graph = graph(files, part, &outline(&weights, part, planned), work)?;
         let options = PlanOptions { recompute, ..PlanOptions::default() };
         Plan::with(&graph, &options).map_err(|e| PaintError::Graph(part.name(), e))
     };
@@ -227,7 +247,23 @@ fn plan_part(files: &ModelFiles, part: Component, work: Work) -> Result<PartMemo
     })
 }
 
-fn graph(
+/// The weights of a part without their values, as they are or as they are planned.
+pub(super) fn outline<'a>(
+    weights: &'a ComponentWeights,
+    part: Component,
+    planned: Planned<'a>,
+) -> Weights<'a> {
+    match planned {
+        None => Weights::hollow(weights),
+        Some(planned) => match planned.get(&part) {
+            Some(encodings) => Weights::hollow_as(weights, encodings),
+            None => Weights::hollow(weights),
+        },
+    }
+}
+
+/// The graph of a part for some work.
+pub(super) fn graph(
     files: &ModelFiles,
     part: Component,
     weights: &Weights<'_>,
@@ -248,12 +284,17 @@ fn graph(
     })
 }
 
-/// Bytes that the process holds now, and what it will need beside the plan: stacks, the picture,
-/// and tensors on their way from the file.
+/// Bytes that a process needs beside the plan: stacks, the picture, and tensors on their way from the
+/// file.
+const BESIDE: usize = 28 << 20;
+/// Bytes that a process holds which has hardly begun.
+const FRESH: usize = 8 << 20;
+/// Bytes beside the plan in a process that does nothing else.
+pub(super) const FRESH_BASE: usize = BESIDE + FRESH;
+
+/// Bytes that the process holds now, and what it will need beside the plan.
 pub(super) fn base() -> usize {
-    const BESIDE: usize = 28 << 20;
-    const UNKNOWN: usize = 8 << 20;
-    BESIDE + resident().unwrap_or(UNKNOWN)
+    BESIDE + resident().unwrap_or(FRESH)
 }
 
 /// The process's resident set in bytes, where the system tells.

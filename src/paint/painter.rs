@@ -157,7 +157,7 @@ impl Painter {
         let batch = Guidance::new(settings.guidance).batch();
         let (size, threads) = (settings.size, self.engine.threads());
         let steps = self.sampler(settings)?.len();
-        let memory = Memory::plan_for(&self.files, Work { size, batch, steps, threads })?;
+        let memory = Memory::plan_for(&self.files, Work { size, batch, steps, threads }, None)?;
         let plan = memory.within(ram, self.base).map_err(|least| PaintError::Memory {
             ram,
             least,
@@ -273,7 +273,13 @@ impl Painter {
             let preview = watch.colours.filter(|_| step.clean.len() == step.shape.len());
             let preview =
                 preview.map(|map| LatentPreview { latent: step.clean, shape: step.shape, map });
-            let progress = Progress { stage: Stage::Denoise, step: step.done, steps, preview };
+            let progress = Progress {
+                stage: Stage::Denoise,
+                step: step.done,
+                steps,
+                preview,
+                latent: step.latent,
+            };
             (watch.progress)(progress).is_continue()
         };
         let (sampler, engine) = (sampler.as_mut(), &mut self.engine);
@@ -334,7 +340,7 @@ impl Painter {
         let start = Instant::now();
         let encoded = self.encode([&settings.negative, &settings.prompt], &mut ear)?;
         timings.text = start.elapsed();
-        notify(progress, Progress { stage: Stage::Text, step: 0, steps, preview: None })?;
+        notify(progress, Progress::after(Stage::Text, 0, steps))?;
 
         let start = Instant::now();
         let colours = self.colours(request.preview)?;
@@ -354,7 +360,7 @@ impl Painter {
         let start = Instant::now();
         let image = self.decode(&settings, &latent, ear)?;
         timings.decode = start.elapsed();
-        notify(progress, Progress { stage: Stage::Decode, step: steps, steps, preview: None })?;
+        notify(progress, Progress::after(Stage::Decode, steps, steps))?;
 
         warnings.extend(self.substituted_sampler(request));
         Ok(Painting { image, latent, request: settings, warnings, timings })

@@ -107,7 +107,8 @@ fn iterm2(file: &[u8], columns: usize) -> String {
     format!("\x1b]1337;File=inline=1;size={size};width={columns}:{encoded}\x07\n")
 }
 
-fn base64(bytes: &[u8]) -> String {
+/// Bytes in base64, padded.
+pub fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
     for chunk in bytes.chunks(3) {

@@ -129,6 +129,15 @@ pub struct Progress<'a> {
     pub steps: usize,
     /// The picture as it can be guessed now.
     pub preview: Option<LatentPreview<'a>>,
+    /// After a step, the latent that the next one begins with, `[h, w, channels]`; else empty.
+    pub latent: &'a [f32],
+}
+
+impl Progress<'_> {
+    /// What is said after a stage, or a step, of which nothing is shown.
+    pub fn after(stage: Stage, step: usize, steps: usize) -> Self {
+        Self { stage, step, steps, preview: None, latent: &[] }
+    }
 }
 
 /// How long the parts of the work took.

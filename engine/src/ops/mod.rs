@@ -22,7 +22,7 @@ mod winograd_form;
 pub(crate) use matmul::MAX_TAPS;
 pub(crate) use norm::reads_lines_of;
 pub(crate) use scales::scales_shape;
-pub(crate) use winograd_form::has_form as has_winograd_form;
+pub(crate) use winograd_form::{has_form as has_winograd_form, window as winograd_window};
 
 use std::sync::Mutex;
 

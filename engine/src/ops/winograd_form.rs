@@ -7,6 +7,7 @@ use crate::graph::{Op, Padding, Prologue};
 use crate::int_weights::BLOCK_BYTES;
 use crate::kernels::int::BLOCK;
 use crate::kernels::winograd::{self, CHANNELS, MAX_SIDE, OUTPUTS};
+use crate::layer::LayerSize;
 use crate::tensor::Shape;
 use crate::weights::{LANES, Panels};
 
@@ -37,6 +38,21 @@ const LEAST_PLAIN: Least = Least { channels: 320, outputs: 128, positions: 1024 
 /// The most channels whose sums, less what zero points add, fit 32 bits.
 const MOST_CHANNELS: usize = 1 << 14;
 
+/// Pixels along a side of a layer's windows, where its weights in integers are worth transforming.
+pub(crate) fn window(layer: &LayerSize) -> Option<usize> {
+    let (side, least) = match layer.doubled {
+        true => (3, LEAST_DOUBLED),
+        false => (MAX_SIDE, LEAST_PLAIN),
+    };
+    let fits = (layer.taps, layer.stride) == (TAPS, 1)
+        && layer.channels.is_multiple_of(CHANNELS)
+        && layer.channels <= MOST_CHANNELS;
+    let wins = layer.channels >= least.channels
+        && layer.outputs >= least.outputs
+        && layer.positions >= least.positions;
+    (fits && wins).then_some(side)
+}
+
 /// Whether a convolution is computed in this way.
 pub(crate) fn has_form(op: &Op, to: Shape) -> bool {
     Form::of(op, to, Format::F32).is_some()
@@ -63,22 +79,14 @@ impl Form {
         else {
             return None;
         };
-        let channels = filter.channels();
-        let fits = filter.kernel() == (3, 3)
-            && (spec.stride, spec.padding) == (1, Padding::same(1))
-            && channels.is_multiple_of(CHANNELS)
-            && channels <= MOST_CHANNELS
+        let fits = spec.stride == 1
+            && spec.padding == Padding::same(1)
+            && filter.kernel() == (3, 3)
             && !epilogue.gated
             && matches!(filter.panels, Panels::Int(_));
-        let (side, least) = match spec.upsample {
-            true => (3, LEAST_DOUBLED),
-            false => (MAX_SIDE, LEAST_PLAIN),
-        };
-        let wins = channels >= least.channels
-            && filter.outputs() >= least.outputs
-            && to.positions() >= least.positions;
+        let side = window(&LayerSize::of(filter, *spec, to)).filter(|_| fits)?;
         let rounds = matches!(format, Format::Int8);
-        (fits && wins).then_some(Self { side, channels, to, rounds })
+        Some(Self { side, channels: filter.channels(), to, rounds })
     }
 
     pub fn positions(self) -> usize {

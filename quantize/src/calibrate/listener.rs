@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use pochade::files::Component;
 use pochade::paint::{LayerInput, LayerListener};
 
-use super::{Calibration, HELD_OUT_ROWS, Samples, patch, rows};
+use super::{Calibration, HELD_OUT_ROWS, Samples, Span, activation, patch, rows};
 use crate::layer::Layer;
 
 /// What is kept of one layer.
@@ -62,14 +62,18 @@ impl LayerListener for Listener {
         let layer = (input.part, input.tap.layer.to_string());
         let Some(kept) = self.kept.get_mut(&layer) else { return };
         let (height, width) = patch::output_size(input.tap);
-        let rows = match self.holds_out {
-            false => &mut kept.samples.fitted,
-            true => &mut kept.samples.held_out,
-        };
+        let (tap, samples) = (input.tap, &mut kept.samples);
+        let pictures = input.values.chunks_exact(input.values.len() / tap.shape.n);
+        let spans: Vec<Span> = pictures.map(activation::span).collect();
         for _ in 0..kept.per_look[usize::from(self.holds_out)] {
             let mut pick = |below: usize| next(&mut kept.random) % below;
-            let at = [pick(input.tap.shape.n), pick(height), pick(width)];
-            patch::append(rows, input.values, input.tap, at);
+            let at = [pick(tap.shape.n), pick(height), pick(width)];
+            if self.holds_out {
+                patch::append(&mut samples.held_out, input.values, tap, at);
+                samples.spans.push(spans[at[0]]);
+            } else {
+                patch::append(&mut samples.fitted, input.values, tap, at);
+            }
         }
     }
 }

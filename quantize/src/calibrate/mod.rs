@@ -6,17 +6,19 @@
 //! inputs change along the way (Q-Diffusion, Li et al. 2023; PTQ4DM, Shang et al. 2023). The last
 //! quarter of the pictures is held out: roundings are fitted to the other rows and judged by these.
 
+mod activation;
 mod listener;
 mod patch;
 
 use std::collections::HashMap;
 
-use indicatif::ProgressBar;
 use pochade::paint::{Painter, Request};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::activation::{Span, round};
 use self::listener::Listener;
 use crate::layer::Layer;
+use crate::progress::Watch;
 
 /// What a calibration paints.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -63,6 +65,8 @@ pub(crate) struct Samples {
     pub fitted: Vec<f32>,
     /// To judge by.
     pub held_out: Vec<f32>,
+    /// Of each row that is held out, what its picture takes in.
+    pub spans: Vec<Span>,
 }
 
 /// Pictures of one calibration at most.
@@ -101,14 +105,14 @@ pub(crate) fn listen(
     painter: &mut Painter,
     calibration: &Calibration,
     layers: &[Layer],
-    bar: &ProgressBar,
+    watch: &Watch,
 ) -> anyhow::Result<HashMap<String, Samples>> {
     let steps = painter.resolve(&calibration.request(0))?.steps;
     let mut listener = Listener::new(layers, calibration, steps);
     for index in 0..calibration.pictures {
         listener.start_picture(index);
         painter.paint_heard(&calibration.request(index), &mut listener)?;
-        bar.inc(1);
+        watch.step()?;
     }
     Ok(listener.samples())
 }

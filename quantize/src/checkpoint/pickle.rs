@@ -150,7 +150,7 @@ impl<'a> Machine<'a> {
             b'.' => return self.pop().map(Some),
             b'(' => self.marks.push(self.stack.len()),
             b'0' => self.pop_or_mark(),
-            b'1' => drop(self.to_mark()?),
+            b'1' => drop(self.pop_to_mark()?),
             b'2' => {
                 let top = self.top()?;
                 self.stack.push(top);
@@ -325,8 +325,8 @@ impl<'a> Machine<'a> {
             b')' | b']' | 0x8f => Object::Items(Vec::new()),
             b'}' => Object::Dict(Vec::new()),
             0x85..=0x87 => Object::Items(self.pop_many(usize::from(code - 0x84))?),
-            b'd' => Object::Dict(pairs(&self.to_mark()?)),
-            _ => Object::Items(self.to_mark()?),
+            b'd' => Object::Dict(pairs(&self.pop_to_mark()?)),
+            _ => Object::Items(self.pop_to_mark()?),
         };
         let value = self.make(object);
         self.stack.push(value);
@@ -338,7 +338,7 @@ impl<'a> Machine<'a> {
         let values = match code {
             b'a' => self.pop_many(1)?,
             b's' => self.pop_many(2)?,
-            _ => self.to_mark()?,
+            _ => self.pop_to_mark()?,
         };
         let Value::Object(id) = self.top()? else { return Ok(()) };
         match &mut self.objects[id] {
@@ -392,7 +392,7 @@ impl<'a> Machine<'a> {
         Ok(self.stack.split_off(from.ok_or("takes from an empty stack")?))
     }
 
-    fn to_mark(&mut self) -> Result<Vec<Value<'a>>, String> {
+    fn pop_to_mark(&mut self) -> Result<Vec<Value<'a>>, String> {
         let mark = self.marks.pop().ok_or("has no mark")?;
         Ok(self.stack.split_off(mark.min(self.stack.len())))
     }

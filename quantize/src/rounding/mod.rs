@@ -16,7 +16,7 @@ use pochade_engine::{Encoding, Engine, Filter};
 
 use self::factor::Factor;
 use self::matrix::Matrix;
-use crate::calibrate::Samples;
+use crate::calibrate::{self, Samples};
 use crate::layer::Layer;
 
 /// How a layer was rounded.
@@ -107,12 +107,14 @@ impl Problem<'_> {
     }
 }
 
-/// Measures roundings of one layer on its held-out samples.
+/// Measures roundings of one layer on its held-out samples, which are rounded as the engine does.
 struct Judge<'a> {
     problem: &'a Problem<'a>,
     mean: Option<&'a [f32]>,
-    /// Sum of the squares of all outputs.
-    power: f64,
+    /// `[rows][taps][channels]`, rounded.
+    inputs: Vec<f32>,
+    /// What comes of them without any rounding: `[rows][outputs]`.
+    outputs: Vec<f32>,
 }
 
 impl<'a> Judge<'a> {
@@ -121,9 +123,10 @@ impl<'a> Judge<'a> {
         problem: &'a Problem<'a>,
         mean: Option<&'a [f32]>,
     ) -> anyhow::Result<Self> {
-        let judge = Self { problem, mean, power: 0.0 };
-        let outputs = judge.outputs(engine, &tap_major(problem.layer, problem.weights))?;
-        Ok(Self { power: squares(&outputs).max(f64::MIN_POSITIVE), ..judge })
+        let Problem { layer, weights, samples } = problem;
+        let inputs = calibrate::round(layer, &samples.held_out, &samples.spans);
+        let outputs = product(engine, layer, &samples.held_out, &tap_major(layer, weights))?;
+        Ok(Self { problem, mean, inputs, outputs })
     }
 
     fn judge(
@@ -134,30 +137,37 @@ impl<'a> Judge<'a> {
     ) -> anyhow::Result<Rounded> {
         let layer = self.problem.layer;
         let rounded = filter.rounded_values().context("a rounded filter is in integers")?;
-        let lost: Vec<f32> =
-            self.problem.weights.iter().zip(&rounded).map(|(w, q)| w - q).collect();
-        let lost = tap_major(layer, &lost);
-        let mut errors = self.outputs(engine, &lost)?;
-        let plain = squares(&errors) / self.power;
+        let mut errors = product(engine, layer, &self.inputs, &tap_major(layer, &rounded))?;
+        errors.iter_mut().zip(&self.outputs).for_each(|(found, whole)| *found = whole - *found);
+        let power = squares(&self.outputs).max(f64::MIN_POSITIVE);
+        let plain = squares(&errors) / power;
         let Some(mean) = self.mean else {
             return Ok(Rounded { filter, bias_shift: None, method, error: plain });
         };
+        let lost: Vec<f32> =
+            self.problem.weights.iter().zip(&rounded).map(|(w, q)| w - q).collect();
         let dot = |row: &[f32]| row.iter().zip(mean).map(|(w, m)| w * m).sum();
-        let shift: Vec<f32> = lost.chunks_exact(layer.columns()).map(dot).collect();
+        let shift: Vec<f32> =
+            tap_major(layer, &lost).chunks_exact(layer.columns()).map(dot).collect();
         for row in errors.chunks_exact_mut(shift.len()) {
             row.iter_mut().zip(&shift).for_each(|(error, shift)| *error -= shift);
         }
-        let shifted = squares(&errors) / self.power;
+        let shifted = squares(&errors) / power;
         let bias_shift = (shifted < plain).then_some(shift);
         Ok(Rounded { filter, bias_shift, method, error: shifted.min(plain) })
     }
+}
 
-    /// What weights `[outputs][taps][channels]` make of the held-out samples: `[rows][outputs]`.
-    fn outputs(&self, engine: &mut Engine, weights: &[f32]) -> anyhow::Result<Vec<f32>> {
-        let columns = self.problem.layer.columns();
-        let rows = Matrix { values: &self.problem.samples.held_out, columns };
-        Ok(matrix::times_transposed(engine, rows, Matrix { values: weights, columns })?)
-    }
+/// What weights `[outputs][taps][channels]` make of samples: `[rows][outputs]`.
+fn product(
+    engine: &mut Engine,
+    layer: &Layer,
+    samples: &[f32],
+    weights: &[f32],
+) -> anyhow::Result<Vec<f32>> {
+    let columns = layer.columns();
+    let samples = Matrix { values: samples, columns };
+    matrix::times_transposed(engine, samples, Matrix { values: weights, columns })
 }
 
 /// `[outputs][channels][taps]` as `[outputs][taps][channels]`, the order of samples.

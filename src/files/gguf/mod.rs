@@ -27,6 +27,7 @@ use twox_hash::XxHash3_64;
 use super::table::{StoredTensor, TensorFile};
 use super::{FileBytes, FileError};
 
+pub(super) use write::file_bytes;
 pub use write::{GgufWriter, TensorSpec};
 
 /// The first four bytes.
@@ -212,12 +213,18 @@ impl Gguf {
     /// When a tensor's bytes are not those that were written.
     pub fn verify(&self) -> Result<(), FileError> {
         for (i, tensor) in self.tensors.tensors().iter().enumerate() {
-            let found = || hash_bytes(self.tensors.bytes_of(tensor));
-            if self.hash(i).is_some_and(|hash| hash != found()) {
+            if self.is_intact(i) == Some(false) {
                 return Err(damaged(self.tensors.origin(), tensor));
             }
         }
         Ok(())
+    }
+
+    /// Whether the bytes of the tensor number `index` are those that were written; `None` where the
+    /// file does not state its hash.
+    pub fn is_intact(&self, index: usize) -> Option<bool> {
+        let (hash, tensor) = self.hash(index).zip(self.tensors.tensors().get(index))?;
+        Some(hash_bytes(self.tensors.bytes_of(tensor)) == hash)
     }
 }
 

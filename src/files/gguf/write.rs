@@ -103,6 +103,19 @@ impl GgufWriter {
     }
 }
 
+/// Bytes of a file of these tensors, `None` where they are more than any file has.
+pub(in crate::files) fn file_bytes(
+    metadata: &[(String, Value)],
+    specs: &[TensorSpec],
+) -> Option<u64> {
+    let (header, _) = header(metadata, specs)?;
+    let data = |sum: u64, spec: &TensorSpec| {
+        let bytes = spec.bytes()?.checked_next_multiple_of(WRITTEN_ALIGNMENT)?;
+        sum.checked_add(bytes as u64)
+    };
+    specs.iter().try_fold(header.len() as u64, data)
+}
+
 fn padding(len: usize) -> usize {
     len.next_multiple_of(WRITTEN_ALIGNMENT) - len
 }

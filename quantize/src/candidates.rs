@@ -1,0 +1,270 @@
+//! Every layer rounded to all encodings in question.
+//!
+//! The model paints in floating point while its layers are sampled; groups of layers that read one
+//! norm are smoothed where that loses less; every layer is rounded to each encoding; and where there
+//! is a choice, each rounding is tried alone in the whole model.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use anyhow::Context;
+use pochade::files::{ModelFiles, NewTensor};
+use pochade::paint::{Painter, Request};
+use pochade_engine::{DType, Encoding, Engine, PanelShape};
+
+use crate::calibrate::{self, Calibration, Samples};
+use crate::layer::Layer;
+use crate::progress::{self, Watch};
+use crate::recipe::Bits;
+use crate::rounding::{Problem, Rounded};
+use crate::sensitivity::{self, Loss, Reference};
+use crate::smoothing::{self, Group};
+
+/// Pictures that candidates are tried on, and their steps at most.
+const TRIED_PICTURES: usize = 4;
+const TRIED_STEPS: usize = 8;
+
+/// A layer and the ways to keep it.
+#[derive(Debug)]
+pub(crate) struct Candidates {
+    pub layer: Layer,
+    pub options: Vec<Candidate>,
+    bias: Option<Vec<f32>>,
+    /// What smoothing makes of its norm, and of the weights of all that reads it.
+    smoothed: Vec<NewTensor>,
+}
+
+/// One way to keep a layer.
+pub(crate) struct Candidate {
+    pub bits: Bits,
+    /// In integers; f16 needs no rounding.
+    pub rounded: Option<Rounded>,
+    pub bytes: usize,
+    /// Of the pictures, where it was measured.
+    pub loss: Option<Loss>,
+}
+
+impl fmt::Debug for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.bits)?;
+        self.rounded.iter().try_for_each(|r| write!(f, " error {:.1e}", r.error))?;
+        let Some(Loss { latent, picture }) = self.loss else { return Ok(()) };
+        write!(f, " latent {latent:.1e} picture {picture:.3}")
+    }
+}
+
+impl Candidates {
+    /// How an option came to its values, in words.
+    pub fn method(&self, option: usize) -> String {
+        let smoothed = if self.smoothed.is_empty() { "" } else { "smoothed, " };
+        let Some(rounded) = &self.options[option].rounded else {
+            return format!("{smoothed}as it was");
+        };
+        let shifted = if rounded.bias_shift.is_some() { ", bias corrected" } else { "" };
+        format!("{smoothed}{}{shifted}", rounded.method.name())
+    }
+
+    /// The tensors that change with an option, and those that changed before.
+    pub fn tensors(&self, option: usize) -> anyhow::Result<Vec<NewTensor>> {
+        let mut tensors = self.smoothed.clone();
+        if let Some(rounded) = &self.options[option].rounded {
+            tensors.extend(sensitivity::tensors(&self.layer, rounded, self.bias.as_deref())?);
+        }
+        Ok(tensors)
+    }
+}
+
+/// Bytes of a layer's weights.
+fn bytes(layer: &Layer, bits: Bits) -> usize {
+    let [outputs, channels, ..] = layer.size;
+    let shape = PanelShape { outputs, taps: layer.taps(), channels };
+    let product = |shape: [usize; 4]| shape.iter().product::<usize>();
+    let steps = outputs * DType::F32.bytes();
+    match bits.integers() {
+        None => layer.parameters() * DType::F16.bytes(),
+        Some(Encoding::Int8) => product(shape.weight(Encoding::Int8)) + steps,
+        Some(Encoding::Int4) => {
+            product(shape.weight(Encoding::Int4)) + product(shape.multipliers()) + steps
+        }
+    }
+}
+
+/// What all layers are rounded from and to.
+pub(crate) struct Rounding<'a> {
+    pub painter: &'a mut Painter,
+    pub calibration: &'a Calibration,
+    /// The encodings in question for a layer.
+    pub options: &'a dyn Fn(&Layer) -> Vec<Bits>,
+}
+
+impl Rounding<'_> {
+    /// Rounds every layer.
+    pub fn all(&mut self, watch: &Watch) -> anyhow::Result<Vec<Candidates>> {
+        let layers = Layer::all(self.painter.files())?;
+        let passes = calibrate::passes(&layers);
+        let painted = passes.len() * self.calibration.pictures;
+        let watch = watch.bar(progress::COUNT, painted + layers.len());
+        let mut engine = Engine::new(None)?;
+        let mut all = Vec::with_capacity(layers.len());
+        for pass in passes {
+            watch.says("listening");
+            let samples = calibrate::listen(self.painter, self.calibration, pass, &watch)?;
+            watch.says("rounding");
+            let mut pass = Pass {
+                model: self.painter.files(),
+                layers: pass,
+                samples,
+                smoothed: HashMap::new(),
+            };
+            pass.smooth(&mut engine, self.options)?;
+            for layer in pass.layers {
+                all.push(pass.candidates(layer, &(self.options)(layer), &mut engine)?);
+                watch.step()?;
+            }
+        }
+        watch.clear();
+        Ok(all)
+    }
+}
+
+/// Layers whose samples are in memory together.
+struct Pass<'a> {
+    model: &'a ModelFiles,
+    layers: &'a [Layer],
+    /// By the layers' keys.
+    samples: HashMap<String, Samples>,
+    /// By the layers' keys: what its group was smoothed to.
+    smoothed: HashMap<String, Vec<NewTensor>>,
+}
+
+impl Pass<'_> {
+    /// Smooths the groups that lose less for it.
+    fn smooth(
+        &mut self,
+        engine: &mut Engine,
+        options: &dyn Fn(&Layer) -> Vec<Bits>,
+    ) -> anyhow::Result<()> {
+        for group in smoothing::groups(self.layers) {
+            let member = |name: &String| {
+                self.layers.iter().find(|l| l.part == group.part && l.name == *name)
+            };
+            let members: Vec<&Layer> = group.layers.iter().filter_map(member).collect();
+            self.try_group(engine, &group, &members, options)?;
+        }
+        Ok(())
+    }
+
+    fn try_group(
+        &mut self,
+        engine: &mut Engine,
+        group: &Group,
+        members: &[&Layer],
+        options: &dyn Fn(&Layer) -> Vec<Bits>,
+    ) -> anyhow::Result<()> {
+        let Some(samples) = members.first().and_then(|l| self.samples.get(&l.key())) else {
+            return Ok(());
+        };
+        let weights = members.iter().map(|l| self.values(l, "weight"));
+        let weights: Vec<Vec<f32>> = weights.collect::<anyhow::Result<_>>()?;
+        let views: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
+        let scales = smoothing::scales(samples, &views, members[0].size[1]);
+        let (mut plain, mut smooth) = (0.0, 0.0);
+        let mut changed = smoothing::norm(self.model, group, &scales)?;
+        let mut divided = Vec::new();
+        for (layer, weights) in members.iter().zip(&weights) {
+            let encodings = encodings(&options(layer));
+            let Some(samples) = self.samples.get(&layer.key()) else { return Ok(()) };
+            let problem = Problem { layer, weights, samples };
+            plain += error(&problem.round(engine, &encodings)?);
+            let samples = smoothing::divided(samples, &scales);
+            let weights = smoothing::multiplied(weights, &scales);
+            let problem = Problem { layer, weights: &weights, samples: &samples };
+            smooth += error(&problem.round(engine, &encodings)?);
+            let tensor = NewTensor::of_f32(layer.weight(), layer.shape.clone(), &weights);
+            changed.push(tensor.context("a layer has a matrix")?);
+            divided.push(samples);
+        }
+        log::debug!("{}: {plain:.2e}, smoothed {smooth:.2e}", group.norm);
+        if smooth < plain {
+            for (layer, samples) in members.iter().zip(divided) {
+                self.samples.insert(layer.key(), samples);
+                self.smoothed.insert(layer.key(), changed.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// A tensor of a layer.
+    fn values(&self, layer: &Layer, kind: &str) -> anyhow::Result<Vec<f32>> {
+        let name = format!("{}.{kind}", layer.name);
+        let smoothed = self.smoothed.get(&layer.key()).into_iter().flatten();
+        if let Some(tensor) = smoothed.into_iter().find(|tensor| tensor.name == name) {
+            return Ok(tensor.values());
+        }
+        Ok(self.model.weights(layer.part)?.view(&name)?.to_f32())
+    }
+
+    fn candidates(
+        &mut self,
+        layer: &Layer,
+        options: &[Bits],
+        engine: &mut Engine,
+    ) -> anyhow::Result<Candidates> {
+        let weights = self.values(layer, "weight")?;
+        let bias = layer.bias.then(|| self.values(layer, "bias")).transpose()?;
+        let samples = self.samples.remove(&layer.key()).unwrap_or_default();
+        let problem = Problem { layer, weights: &weights, samples: &samples };
+        let rounded = problem.round(engine, &encodings(options)).with_context(|| layer.key())?;
+        let mut rounded = rounded.into_iter();
+        let candidate = |&bits: &Bits| {
+            let rounded = bits.integers().and_then(|_| rounded.next());
+            Candidate { bits, rounded, bytes: bytes(layer, bits), loss: None }
+        };
+        let options = options.iter().map(candidate).collect();
+        let smoothed = self.smoothed.remove(&layer.key()).unwrap_or_default();
+        Ok(Candidates { layer: layer.clone(), options, bias, smoothed })
+    }
+}
+
+fn encodings(options: &[Bits]) -> Vec<Encoding> {
+    options.iter().filter_map(|bits| bits.integers()).collect()
+}
+
+/// That of the narrowest encoding, which comes first.
+fn error(rounded: &[Rounded]) -> f64 {
+    rounded.first().map_or(0.0, |rounded| rounded.error)
+}
+
+/// Measures what each candidate in integers costs the picture, alone.
+pub(crate) fn measure(
+    painter: &mut Painter,
+    calibration: &Calibration,
+    all: &mut [Candidates],
+    watch: &Watch,
+) -> anyhow::Result<()> {
+    let pictures = TRIED_PICTURES.min(calibration.pictures);
+    let steps = painter.resolve(&calibration.request(0))?.steps.min(TRIED_STEPS);
+    // Those held out, as far as they go.
+    let requests = (0..pictures).map(|i| Request {
+        steps: Some(steps),
+        ..calibration.request(calibration.pictures - 1 - i)
+    });
+    let reference = Reference::paint(painter, requests.collect())?;
+    let trials = all.iter().flat_map(|c| &c.options).filter(|option| option.rounded.is_some());
+    let watch = watch.bar(progress::COUNT, trials.count());
+    watch.says("trying");
+    for candidates in all {
+        for option in 0..candidates.options.len() {
+            if candidates.options[option].rounded.is_none() {
+                candidates.options[option].loss = Some(Loss::default());
+                continue;
+            }
+            let tensors = candidates.tensors(option)?;
+            let loss = reference.loss(painter, candidates.layer.part, tensors)?;
+            candidates.options[option].loss = Some(loss);
+            watch.step()?;
+        }
+    }
+    watch.clear();
+    Ok(())
+}
