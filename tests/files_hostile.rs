@@ -41,6 +41,37 @@ fn model_gguf() -> (Vec<u8>, usize) {
     MADE.get_or_init(make).clone()
 }
 
+const OUTLINE: &str = "\
+model.diffusion_model.input_blocks.0.0.weight 32 4 3 3
+model.diffusion_model.input_blocks.1.0.in_layers.2.weight 32 32 3 3
+model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight 32 64
+model.diffusion_model.input_blocks.2.0.op.weight 32 32 3 3
+model.diffusion_model.input_blocks.3.0.in_layers.2.weight 64 32 3 3
+model.diffusion_model.middle_block.1.proj_in.weight 64 64 1 1
+model.diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_k.weight 64 64
+model.diffusion_model.output_blocks.0.0.in_layers.2.weight 64 128 3 3
+model.diffusion_model.output_blocks.1.0.in_layers.2.weight 64 96 3 3
+model.diffusion_model.output_blocks.2.0.in_layers.2.weight 32 96 3 3
+model.diffusion_model.output_blocks.3.0.in_layers.2.weight 32 64 3 3
+model.diffusion_model.out.2.weight 4 32 3 3
+first_stage_model.decoder.conv_in.weight 32 4 3 3
+first_stage_model.decoder.up.0.block.0.conv1.weight 32 32 3 3
+first_stage_model.decoder.up.0.block.1.conv1.weight 32 32 3 3
+first_stage_model.decoder.conv_out.weight 3 32 3 3
+cond_stage_model.model.token_embedding.weight 100 64
+cond_stage_model.model.positional_embedding 77 64
+cond_stage_model.model.transformer.resblocks.0.attn.in_proj_weight 192 64
+cond_stage_model.model.transformer.resblocks.0.mlp.c_fc.weight 256 64
+cond_stage_model.model.transformer.resblocks.1.mlp.c_fc.weight 256 64
+v_pred
+";
+
+/// Names and shapes of a small checkpoint, one tensor a line.
+fn outline() -> Vec<u8> {
+    bodies::checkpoint(OUTLINE.as_bytes()).unwrap();
+    OUTLINE.as_bytes().to_vec()
+}
+
 type Body = fn(&[u8]) -> Result<(), FileError>;
 type Make = fn() -> Vec<u8>;
 
@@ -192,6 +223,11 @@ proptest! {
     fn mutated_files_are_errors_or_values(edits in edits()) {
         bodies::safetensors(&mutated(safetensors(), edits.clone())).ok();
         bodies::gguf(&mutated(gguf(), edits)).ok();
+    }
+
+    #[test]
+    fn mutated_outlines_of_checkpoints_are_errors_or_models(edits in edits()) {
+        bodies::checkpoint(&mutated(outline(), edits)).ok();
     }
 
     #[test]

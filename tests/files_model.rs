@@ -129,9 +129,9 @@ fn errors_name_the_file_and_what_to_do() {
     fs::remove_file(model.path().join("model_index.json")).unwrap();
     assert!(error_of(model.path()).contains("no model_index.json"));
     let single = tiny().join("vae/diffusion_pytorch_model.safetensors");
-    assert!(
-        error_of(&single).contains("a diffusers folder with model_index.json, or a .gguf file")
-    );
+    assert!(error_of(&single).contains("named as in latent diffusion's checkpoints"));
+    let text = tiny().join("tokenizer/vocab.json");
+    assert!(error_of(&text).contains("a model is a diffusers folder with model_index.json"));
     let model = copy();
     fs::remove_file(model.path().join("vae/diffusion_pytorch_model.safetensors")).unwrap();
     assert!(error_of(model.path()).contains("no vae weights in safetensors form"));

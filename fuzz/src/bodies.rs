@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use pochade::files::gguf::Gguf;
 use pochade::files::{
-    Component, Config, FileBytes, FileError, ModelFiles, TensorFile, names, safetensors,
+    Beside, Checkpoint, Component, Config, Encoding, FileBytes, FileError, ModelFiles,
+    StoredTensor, TensorFile, names, safetensors,
 };
 use pochade::text::Tokenizer;
 use serde_json::Value;
@@ -29,6 +30,28 @@ pub fn gguf(bytes: &[u8]) -> Result<(), FileError> {
     }
     let model = ModelFiles::from_gguf(gguf)?;
     look_at_model(&model)
+}
+
+/// The bytes as a safetensors checkpoint, or as lines of the names and shapes of one.
+pub fn checkpoint(bytes: &[u8]) -> Result<(), FileError> {
+    let table = safetensors::parse("fuzz", FileBytes::Owned(Arc::from(bytes)));
+    let table = table.or_else(|_| outline(&String::from_utf8_lossy(bytes)))?;
+    let checkpoint = Checkpoint::new("fuzz", vec![table])?;
+    look_at_model(&ModelFiles::from_checkpoint(checkpoint, &Beside::default())?)
+}
+
+/// Lines of a name and the extents of a shape, apart at spaces.
+fn outline(lines: &str) -> Result<TensorFile, FileError> {
+    let tensor = |line: &str| {
+        let mut words = line.split(' ');
+        StoredTensor {
+            name: words.next().unwrap_or_default().to_owned(),
+            encoding: Encoding::Other("nothing".to_owned()),
+            shape: words.filter_map(|word| word.parse().ok()).collect(),
+            range: 0..0,
+        }
+    };
+    TensorFile::new("fuzz", FileBytes::Static(&[]), lines.lines().map(tensor).collect())
 }
 
 /// The bytes as a vocabulary, merges and a prompt, apart at the first two zeros.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pochade::boards::Board;
-use pochade::files::WeightEncoding;
+use pochade::files::{Beside, Predicts, WeightEncoding};
 
 /// Converts a model into one GGUF file that Pochade maps into memory.
 #[derive(Debug, Parser)]
@@ -45,7 +45,8 @@ pub(crate) enum Command {
 /// What to convert, and how.
 #[derive(Debug, Args)]
 pub(crate) struct Convert {
-    /// Diffusers folder (with model_index.json) or GGUF file.
+    /// Diffusers folder (with model_index.json), GGUF file, checkpoint (.safetensors, .ckpt) or ONNX
+    /// folder.
     #[arg(value_name = "IN")]
     pub input: PathBuf,
     /// File to write; it is replaced only when the new one is complete.
@@ -58,6 +59,41 @@ pub(crate) struct Convert {
     /// does not need it.
     #[arg(long)]
     pub without_encoder: bool,
+    /// Write ggml's standard types alone, which other readers of GGUF know: matrices in Q8_0 (int8)
+    /// or Q4_0 (int4), filters in f16.
+    #[arg(long, conflicts_with_all = ["calibrate", "recipe"])]
+    pub gguf_plain: bool,
+    /// Diffusers folder whose configs and tokenizer go with a checkpoint's weights; without it the
+    /// configs are inferred from the weights.
+    #[arg(long, value_name = "FOLDER")]
+    pub config: Option<PathBuf>,
+    /// Folder with vocab.json and merges.txt, or a diffusers folder: the tokenizer, which no
+    /// checkpoint contains. A folder "tokenizer" beside the checkpoint is found without this.
+    #[arg(long, value_name = "FOLDER")]
+    pub tokenizer: Option<PathBuf>,
+    /// What the network predicts, which weights do not tell: v for Stable Diffusion 2 at 768
+    /// pixels, epsilon (the default) for the others.
+    #[arg(long, value_enum)]
+    pub prediction: Option<Prediction>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Prediction {
+    /// The noise.
+    Epsilon,
+    /// The velocity.
+    V,
+}
+
+impl Convert {
+    /// What belongs to the model without being in its files.
+    pub fn beside(&self) -> Beside {
+        let predicts = self.prediction.map(|prediction| match prediction {
+            Prediction::Epsilon => Predicts::Epsilon,
+            Prediction::V => Predicts::Velocity,
+        });
+        Beside { configs: self.config.clone(), tokenizer: self.tokenizer.clone(), predicts }
+    }
 }
 
 /// Of conversions to integers that look at what the model paints.

@@ -7,12 +7,15 @@ use anyhow::Context;
 use indicatif::HumanBytes;
 use pochade::files::{ModelFiles, Packed, Packing, Progress, pack_with};
 use pochade::paint::Painter;
+use pochade_engine::Engine;
 
 use crate::arguments::{Convert, Measured, Weights};
 use crate::calibrate::Calibration;
 use crate::candidates::{self, Candidates, Rounding};
+use crate::input;
 use crate::layer::Layer;
 use crate::left_out::WithoutEncoder;
+use crate::plain::Plain;
 use crate::plan::{self, Limits, Plan};
 use crate::progress::{self, Watch};
 use crate::recipe::{Bits, Recipe};
@@ -25,12 +28,12 @@ const MIXED_BITS: f64 = 4.6;
 /// Converts, and says how the layers' encodings were chosen, where they were.
 pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<Vec<report::Choice>> {
     let watch = Watch::start().context("cannot listen for signals")?;
-    let mut model = ModelFiles::open(&arguments.input)?;
+    let mut model = open(arguments)?;
     let mut choices = Vec::new();
     let packed = match (&measured.recipe, &measured.calibrate, arguments.weights.uniform()) {
         (Some(recipe), ..) => {
             let plan;
-            (plan, choices) = follow(&arguments.input, &Recipe::read(recipe)?, &watch)?;
+            (plan, choices) = follow(arguments, &Recipe::read(recipe)?, &watch)?;
             write(&mut model, arguments, plan, &watch)?
         }
         (None, Some(prompts), _) => {
@@ -42,6 +45,9 @@ pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<Ve
             }
             write(&mut model, arguments, plan, &watch)?
         }
+        (None, None, Some(encoding)) if arguments.gguf_plain => {
+            pack(&model, arguments, &mut Plain(encoding), &watch)?
+        }
         (None, None, Some(mut encoding)) => pack(&model, arguments, &mut encoding, &watch)?,
         (None, None, None) => anyhow::bail!(
             "--weights mixed needs --calibrate PROMPTS: what a layer loses is measured on pictures"
@@ -49,6 +55,15 @@ pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<Ve
     };
     say(arguments, &packed);
     Ok(choices)
+}
+
+fn open(arguments: &Convert) -> anyhow::Result<ModelFiles> {
+    input::open(&arguments.input, &arguments.beside())
+}
+
+/// A painter with a model of its own.
+fn painter(arguments: &Convert) -> anyhow::Result<Painter> {
+    Ok(Painter::new(open(arguments)?, Engine::new(None)?)?)
 }
 
 /// The prompts of a file, and how much is painted of them.
@@ -79,7 +94,7 @@ fn measure(
             )
         }
     };
-    let mut painter = Painter::open(Some(&arguments.input), None)?;
+    let mut painter = painter(arguments)?;
     let bits = |_: &Layer| options.clone();
     let mut all =
         Rounding { painter: &mut painter, calibration: &calibration, options: &bits }.all(watch)?;
@@ -135,11 +150,11 @@ fn recipe(calibration: Calibration, all: &[Candidates], chosen: &[usize]) -> Rec
 
 /// Rounds the layers as a recipe says.
 fn follow(
-    input: &Path,
+    arguments: &Convert,
     recipe: &Recipe,
     watch: &Watch,
 ) -> anyhow::Result<(Plan, Vec<report::Choice>)> {
-    let mut painter = Painter::open(Some(input), None)?;
+    let mut painter = painter(arguments)?;
     let layers = Layer::all(painter.files())?;
     for layer in &layers {
         let key = layer.key();

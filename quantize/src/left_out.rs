@@ -1,5 +1,6 @@
 //! Files without the encoder of the autoencoder, which only pictures need.
 
+use pochade::files::gguf::Value;
 use pochade::files::{Component, Packing, TensorEncoding, TensorInfo};
 use pochade_engine::{Encoding, Filter, TensorView, WeightError};
 
@@ -26,5 +27,9 @@ impl Packing for WithoutEncoder<'_> {
         integers: Encoding,
     ) -> Result<Filter, WeightError> {
         self.packing.filter(part, name, weight, integers)
+    }
+
+    fn metadata(&self) -> Vec<(String, Value)> {
+        self.packing.metadata()
     }
 }

@@ -11,8 +11,10 @@ mod calibrate;
 mod candidates;
 mod convert;
 mod diff;
+mod input;
 mod layer;
 mod left_out;
+mod plain;
 mod plan;
 mod progress;
 mod recipe;
@@ -28,8 +30,9 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use pochade::files::Beside;
 
-use crate::arguments::{Arguments, Command, Convert, ReportArguments};
+use crate::arguments::{Arguments, Command, ReportArguments};
 
 fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("warn")).init();
@@ -48,15 +51,19 @@ fn run(arguments: Arguments) -> anyhow::Result<()> {
     match (arguments.command, arguments.convert) {
         (Some(Command::Diff { original, other, report }), _) => {
             check(&report)?;
-            diff::run(&original, &other, &report, Vec::new())
+            diff::run(
+                [&original, &other].map(|path| (path, Beside::default())),
+                &report,
+                Vec::new(),
+            )
         }
         (Some(Command::Verify { file }), _) => verify::run(&file),
         (None, Some(convert)) => {
             check(&arguments.report)?;
             let choices = convert::run(&convert, &arguments.measured)?;
-            let Convert { input, output, .. } = &convert;
+            let models = [(&convert.input, convert.beside()), (&convert.output, Beside::default())];
             match arguments.report.is_wanted() {
-                true => diff::run(input, output, &arguments.report, choices),
+                true => diff::run(models, &arguments.report, choices),
                 false => Ok(()),
             }
         }

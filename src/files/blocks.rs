@@ -10,7 +10,7 @@ const BLOCK: usize = 32;
 
 /// Appends `values`, whole blocks, in `dtype`; false where that is not a type in blocks, or a value
 /// is not such as a block can hold.
-pub(super) fn append(bytes: &mut Vec<u8>, values: &[f32], dtype: DType) -> bool {
+pub fn append(bytes: &mut Vec<u8>, values: &[f32], dtype: DType) -> bool {
     let block = match dtype {
         DType::Q8_0 => q8_0,
         DType::Q4_0 => q4_0,

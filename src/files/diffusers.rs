@@ -24,6 +24,8 @@ use crate::text::{Tokenizer, TokenizerError};
 pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
 
 const INDEX: &str = "model_index.json";
+/// Where the autoencoder's config is when its halves are apart, as graphs are.
+const DECODER: &str = "vae_decoder";
 /// The largest config, vocabulary or shard index that is read.
 const JSON_CAP: u64 = 64 << 20;
 const TOKENIZER_FILES: [&str; 5] = [
@@ -64,6 +66,12 @@ impl DiffusersFolder {
             return Err(FileError::NotAModel { file: origin, problem });
         }
         Self::new(origin, Place::Disk(folder.to_owned()))
+    }
+
+    /// A folder without an index, for its tokenizers alone.
+    pub(super) fn bare(folder: &Path) -> Self {
+        let place = Place::Disk(folder.to_owned());
+        Self { origin: folder.display().to_string(), place, index: Value::Null }
     }
 
     pub(super) fn embedded(origin: &str, files: EmbeddedFiles) -> Result<Self, FileError> {
@@ -110,23 +118,29 @@ impl DiffusersFolder {
         }
     }
 
+    /// Whether `folder` has a tokenizer.
+    pub(super) fn has_tokenizer(&self, folder: &str) -> bool {
+        let has = |file: &str| self.exists(&inside(folder, file));
+        has("vocab.json") && has("merges.txt") || has("tokenizer.json")
+    }
+
     /// The tokenizer in `folder`.
     pub(super) fn tokenizer(&self, folder: &str) -> Result<Tokenizer, FileError> {
-        let has = |file: &str| self.exists(&format!("{folder}/{file}"));
-        let read = |file: &str| self.small(&format!("{folder}/{file}"));
+        let has = |file: &str| self.exists(&inside(folder, file));
+        let read = |file: &str| self.small(&inside(folder, file));
         let mut config = None;
         for file in ["special_tokens_map.json", "tokenizer_config.json"] {
             if config.is_none() && has(file) {
-                let found = self.json(&format!("{folder}/{file}"))?;
+                let found = self.json(&inside(folder, file))?;
                 config = Some(found).filter(|c| c.get("eos_token").is_some());
             }
         }
         let name = |e: TokenizerError| {
-            FileError::malformed(&self.name_of(&format!("{folder}/{}", e.file)), e.problem)
+            FileError::malformed(&self.name_of(&inside(folder, e.file)), e.problem)
         };
         if has("vocab.json") && has("merges.txt") {
             let merges = String::from_utf8(read("merges.txt")?).map_err(|_| {
-                let file = self.name_of(&format!("{folder}/merges.txt"));
+                let file = self.name_of(&inside(folder, "merges.txt"));
                 FileError::malformed(&file, "is not UTF-8")
             })?;
             return Tokenizer::from_vocab(&read("vocab.json")?, &merges, config.as_ref())
@@ -174,14 +188,18 @@ impl DiffusersFolder {
     /// The folder of a part, `None` where the index does not name it or names nothing for it.
     fn folder_of(&self, component: Component) -> Option<&'static str> {
         let names: &[&str] = match component {
-            Component::Autoencoder => &["vae", "vqvae"],
+            Component::Autoencoder => &["vae", "vqvae", DECODER],
             ref other => &[other.name()],
         };
         let named = |name: &&&str| {
             self.index.get(**name).and_then(|entry| entry.get(1)).is_some_and(Value::is_string)
         };
+        let apart = component == Component::Autoencoder
+            && !self.exists("vae/config.json")
+            && self.exists(&config_path(component, DECODER));
         names.iter().find(named).map(|name| match *name {
             "vqvae" => "vqvae",
+            _ if apart => DECODER,
             _ => component.name(),
         })
     }
@@ -295,6 +313,11 @@ enum WeightFiles {
         index: Value,
         shards: BTreeMap<String, String>,
     },
+}
+
+/// The path of a file of `folder`, where `.` is the model's own.
+fn inside(folder: &str, file: &str) -> String {
+    if folder == "." { file.to_owned() } else { format!("{folder}/{file}") }
 }
 
 fn config_path(component: Component, folder: &str) -> String {

@@ -1,7 +1,9 @@
-//! Model files: safetensors, GGUF and diffusers folders, read without trust.
+//! Model files: safetensors, GGUF, diffusers folders and checkpoints, read without trust.
 
-mod blocks;
+mod beside;
+pub mod blocks;
 mod bytes;
+mod checkpoint;
 mod component;
 mod config;
 mod diffusers;
@@ -19,7 +21,9 @@ pub mod safetensors;
 mod table;
 mod weights;
 
+pub use beside::Beside;
 pub use bytes::FileBytes;
+pub use checkpoint::{Checkpoint, Predicts};
 pub use component::Component;
 pub use config::Config;
 pub use diffusers::EmbeddedFiles;

@@ -56,8 +56,8 @@ pub struct Packed {
 ///
 /// # Errors
 /// When the source is damaged or has encodings that are not read, has integer weights that would
-/// have to become others, a value does not fit f16 or is not finite where integers are made, the
-/// target cannot be written, or `progress` says break.
+/// have to become others, a value is not finite or does not fit f16, the target cannot be written,
+/// or `progress` says break.
 pub fn pack(
     model: &ModelFiles,
     path: &Path,
@@ -80,7 +80,9 @@ pub fn pack_with(
     let Table { specs, left_out, parts } = table(model, packing)?;
     let (tensors, total) = (specs.len(), specs.iter().filter_map(TensorSpec::bytes).sum::<usize>());
     let total = total as u64;
-    let mut writer = GgufWriter::create(path, &metadata(model, &parts)?, specs)?;
+    let mut metadata = metadata(model, &parts)?;
+    metadata.extend(packing.metadata());
+    let mut writer = GgufWriter::create(path, &metadata, specs)?;
     let mut done = 0;
     for component in with_weights(model) {
         let weights = model.weights(component)?;
@@ -230,6 +232,9 @@ fn write(
 ) -> Result<usize, FileError> {
     let view = weights.view(info.name)?;
     let wrong = |problem: String| FileError::malformed(weights.origin(), problem);
+    if !is_finite(&view) {
+        return Err(wrong(format!("'{}' has a value that is no finite number", info.name)));
+    }
     match target(view.dtype(), view.shape(), packing.encoding(component, &info)) {
         Target::Float(dtype) if dtype == view.dtype() => {
             writer.tensor(&view)?;
@@ -275,6 +280,16 @@ fn put(
     Ok(bytes.len())
 }
 
+/// Whether all values are numbers that a network can have as weights.
+fn is_finite(view: &TensorView<'_>) -> bool {
+    let mut values = [0.0f32; 4096];
+    (0..view.len()).step_by(values.len()).all(|start| {
+        let values = &mut values[..(view.len() - start).min(4096)];
+        view.read_f32(start, values);
+        values.iter().all(|value| value.is_finite())
+    })
+}
+
 /// The values in another encoding, `None` when one is finite and would not stay so.
 fn recode(view: &TensorView<'_>, dtype: DType) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(dtype.bytes_of(view.len())?);
@@ -299,10 +314,9 @@ fn recode(view: &TensorView<'_>, dtype: DType) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// The nearest f16, `None` for a finite value that is beyond all of them.
+/// The nearest f16, `None` for a value that is beyond all of them.
 fn narrowed(value: f32) -> Option<f16> {
-    let narrow = f16::from_f32(value);
-    (narrow.is_finite() || !value.is_finite()).then_some(narrow)
+    Some(f16::from_f32(value)).filter(|narrow| narrow.is_finite())
 }
 
 fn metadata(

@@ -1,9 +1,9 @@
 //! A model as a painter opens it: parts, their configs, their weights by canonical names, and the
 //! tokenizers.
 //!
-//! It is a diffusers folder, the same folder baked into the binary, or one GGUF file. Weights are
-//! opened part by part and closed when dropped, so that text encoder, UNet and decoder can take
-//! turns in memory.
+//! It is a diffusers folder, the same folder baked into the binary, one GGUF file, or a checkpoint
+//! of bare tensors. Weights are opened part by part and closed when dropped, so that text encoder,
+//! UNet and decoder can take turns in memory.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,7 +16,10 @@ use super::diffusers::{DiffusersFolder, EmbeddedFiles};
 use super::gguf::{Gguf, Value as Entry};
 use super::loaded::Found;
 use super::names::{self, Cut, NameMap};
-use super::{Component, ComponentWeights, Config, Encoding, FileError, NewTensor, TensorFile};
+use super::{
+    Beside, Checkpoint, Component, ComponentWeights, Config, Encoding, FileBytes, FileError,
+    NewTensor, TensorFile, safetensors,
+};
 use crate::text::Tokenizer;
 
 /// The files of a model.
@@ -27,30 +30,106 @@ pub struct ModelFiles {
     configs: BTreeMap<Component, (String, Value)>,
     /// By part: what stands in the place of the files' tensors.
     replaced: BTreeMap<Component, Vec<Arc<NewTensor>>>,
+    /// Where the tokenizers are, if not with the rest.
+    tokenizers: Option<DiffusersFolder>,
 }
 
 #[derive(Debug)]
 enum Store {
     Folder(DiffusersFolder),
     Gguf(Box<Gguf>),
+    /// The class of its pipeline, and its tensors.
+    Checkpoint(Option<String>, Checkpoint),
+    /// A folder of configs and tokenizers, and tables of weights under diffusers' names.
+    Given(DiffusersFolder, BTreeMap<Component, Vec<TensorFile>>),
 }
 
 impl ModelFiles {
-    /// Opens a diffusers folder or a GGUF file. Configs are read at once, weights when asked for.
+    fn new(store: Store, configs: BTreeMap<Component, (String, Value)>) -> Self {
+        Self { store, configs, replaced: BTreeMap::new(), tokenizers: None }
+    }
+
+    /// Opens a diffusers folder, a GGUF file or a safetensors checkpoint. Configs are read at once,
+    /// weights when asked for.
     ///
     /// # Errors
-    /// When the path is neither, or a file contradicts itself.
+    /// When the path is none of these, or a file contradicts itself.
     pub fn open(path: &Path) -> Result<Self, FileError> {
+        Self::open_with(path, &Beside::default())
+    }
+
+    /// The same, with what is not in the files themselves. Tokenizers are also looked for beside a
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::open`], and when what lies beside cannot be read or is not asked for.
+    pub fn open_with(path: &Path, beside: &Beside) -> Result<Self, FileError> {
         let kind =
             std::fs::metadata(path).map_err(|e| FileError::io(path.display(), "read", &e))?;
         if kind.is_dir() {
-            return Self::from_folder(DiffusersFolder::open(path)?);
+            return Self::from_folder(DiffusersFolder::open(path)?)?.beside(beside);
         }
         let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        match extension.as_str() {
-            "gguf" => Self::from_gguf(Gguf::open(path)?),
-            _ => Err(not_a_model(path, &extension)),
+        let tensors = match extension.as_str() {
+            "gguf" => {
+                let gguf = Gguf::open(path)?;
+                if is_packed(&gguf) {
+                    return Self::from_gguf(gguf)?.beside(beside);
+                }
+                check_layout(&gguf)?;
+                gguf.tensors().clone()
+            }
+            "safetensors" => safetensors::open(path)?,
+            _ => return Err(not_a_model(path, &extension)),
+        };
+        let origin = path.display().to_string();
+        Self::from_checkpoint(Checkpoint::new(&origin, vec![tensors])?, &beside.or_around(path))
+    }
+
+    /// Takes a checkpoint, whose configs are inferred unless they lie beside it.
+    ///
+    /// # Errors
+    /// When a part is missing or is of an architecture that no config is inferred for, or what lies
+    /// beside cannot be read.
+    pub fn from_checkpoint(checkpoint: Checkpoint, beside: &Beside) -> Result<Self, FileError> {
+        let (pipeline, configs) = match &beside.configs {
+            Some(folder) => {
+                let folder = DiffusersFolder::open(folder)?;
+                (folder.pipeline().map(str::to_owned), folder.configs()?)
+            }
+            None => (None, checkpoint.configs(beside.predicts)?),
+        };
+        let store = Store::Checkpoint(pipeline, checkpoint);
+        Self::new(store, configs).beside(beside)
+    }
+
+    /// A diffusers folder whose weights are in other files than its own, under the names that
+    /// diffusers and transformers have for them.
+    ///
+    /// # Errors
+    /// When the folder has no index, or a config is missing or contradicts itself.
+    pub fn with_weights(
+        folder: &Path,
+        weights: BTreeMap<Component, Vec<TensorFile>>,
+    ) -> Result<Self, FileError> {
+        let folder = DiffusersFolder::open(folder)?;
+        let configs = folder.configs()?;
+        Ok(Self::new(Store::Given(folder, weights), configs))
+    }
+
+    /// The same model with what lies beside it.
+    fn beside(mut self, beside: &Beside) -> Result<Self, FileError> {
+        if beside.configs.is_some() && !matches!(self.store, Store::Checkpoint(..)) {
+            let problem = "has configs of its own".to_owned();
+            return Err(FileError::NotAModel { file: self.origin().to_owned(), problem });
         }
+        if let Some(predicts) = beside.predicts
+            && let Some((_, config)) = self.configs.get_mut(&Component::Scheduler)
+        {
+            config["prediction_type"] = predicts.word().into();
+        }
+        self.tokenizers = beside.tokenizers()?;
+        Ok(self)
     }
 
     /// Opens a diffusers folder that is part of the binary; `origin` names it in messages.
@@ -61,7 +140,7 @@ impl ModelFiles {
         Self::from_folder(DiffusersFolder::embedded(origin, files)?)
     }
 
-    /// Takes a GGUF file that is open already.
+    /// Takes a GGUF file that is open already. One without configs is taken as a checkpoint.
     ///
     /// # Errors
     /// When its configs are not JSON, or its weights are laid out in a way that is not known here.
@@ -80,31 +159,32 @@ impl ModelFiles {
             }
         }
         if configs.is_empty() {
-            let problem = "has no 'pochade.*.config' metadata, so its architecture is not known; \
-                           convert the model it came from with pochade-quantize";
-            return Err(FileError::NotAModel { file: origin.to_owned(), problem: problem.into() });
+            let checkpoint = Checkpoint::new(origin, vec![gguf.tensors().clone()])?;
+            return Self::from_checkpoint(checkpoint, &Beside::default());
         }
-        Ok(Self { store: Store::Gguf(Box::new(gguf)), configs, replaced: BTreeMap::new() })
+        Ok(Self::new(Store::Gguf(Box::new(gguf)), configs))
     }
 
     fn from_folder(folder: DiffusersFolder) -> Result<Self, FileError> {
         let configs = folder.configs()?;
-        Ok(Self { store: Store::Folder(folder), configs, replaced: BTreeMap::new() })
+        Ok(Self::new(Store::Folder(folder), configs))
     }
 
     /// The file or folder, for messages.
     pub fn origin(&self) -> &str {
         match &self.store {
-            Store::Folder(folder) => folder.origin(),
+            Store::Folder(folder) | Store::Given(folder, _) => folder.origin(),
             Store::Gguf(gguf) => gguf.tensors().origin(),
+            Store::Checkpoint(_, checkpoint) => checkpoint.origin(),
         }
     }
 
     /// The class of the diffusers pipeline the model was made for, where it is known.
     pub fn pipeline(&self) -> Option<&str> {
         match &self.store {
-            Store::Folder(folder) => folder.pipeline(),
+            Store::Folder(folder) | Store::Given(folder, _) => folder.pipeline(),
             Store::Gguf(gguf) => gguf.get(PIPELINE_KEY).and_then(Entry::as_str),
+            Store::Checkpoint(pipeline, _) => pipeline.as_deref(),
         }
     }
 
@@ -144,6 +224,11 @@ impl ModelFiles {
         let mut weights = match &self.store {
             Store::Folder(folder) => mapped(component, fields, folder.weights(component)?),
             Store::Gguf(gguf) => canonical(component, fields, gguf),
+            Store::Checkpoint(_, checkpoint) => checkpoint.weights(component, fields),
+            Store::Given(_, weights) => {
+                let missing = || self.missing(&format!("{component} weights"));
+                mapped(component, fields, weights.get(&component).ok_or_else(missing)?.clone())
+            }
         }?;
         weights.replace(self.replaced.get(&component).map_or(&[], Vec::as_slice));
         Ok(weights)
@@ -162,10 +247,34 @@ impl ModelFiles {
     pub fn tokenizer(&self, component: Component) -> Result<Tokenizer, FileError> {
         let missing = || self.missing(&format!("tokenizer for {component}"));
         let name = component.tokenizer().ok_or_else(missing)?;
-        match &self.store {
-            Store::Folder(folder) => folder.tokenizer(name),
-            Store::Gguf(gguf) => gguf_tokenizer(gguf, name).unwrap_or_else(|| Err(missing())),
+        match (&self.tokenizers, &self.store) {
+            (Some(folder), _) => self.tokenizer_beside(folder, component, name),
+            (None, Store::Folder(folder) | Store::Given(folder, _)) => folder.tokenizer(name),
+            (None, Store::Gguf(gguf)) => {
+                gguf_tokenizer(gguf, name).unwrap_or_else(|| Err(missing()))
+            }
+            (None, Store::Checkpoint(..)) => Err(missing()),
         }
+    }
+
+    /// The tokenizer `name` in `folder`, or the one tokenizer there is, padding as the text encoder
+    /// was trained.
+    fn tokenizer_beside(
+        &self,
+        folder: &DiffusersFolder,
+        component: Component,
+        name: &str,
+    ) -> Result<Tokenizer, FileError> {
+        let places = [name, "tokenizer", "."];
+        let place = places.into_iter().find(|place| folder.has_tokenizer(place));
+        let tokenizer = folder.tokenizer(place.unwrap_or(name))?;
+        // Only an inferred config says this of a tokenizer; others describe their own.
+        let inferred = matches!(self.store, Store::Checkpoint(None, _));
+        let pad = self.config(component)?.get("pad_token_id").and_then(Value::as_u64);
+        Ok(match pad {
+            Some(0) if inferred && place != Some("tokenizer_2") => tokenizer.padded_with(0),
+            _ => tokenizer,
+        })
     }
 
     /// The SHA-256 of the model in hexadecimal: that of the GGUF file, or of what `sha256sum`
@@ -177,6 +286,8 @@ impl ModelFiles {
         match &self.store {
             Store::Folder(folder) => folder.sha256().map(|digest| super::hex(&digest)),
             Store::Gguf(gguf) => Ok(super::hex(&gguf.tensors().bytes().sha256())),
+            Store::Checkpoint(_, checkpoint) => Ok(sha256_of(checkpoint.files())),
+            Store::Given(_, weights) => Ok(sha256_of(weights.values().flatten())),
         }
     }
 
@@ -194,6 +305,16 @@ impl ModelFiles {
 
     fn missing(&self, part: &str) -> FileError {
         FileError::MissingPart { file: self.origin().to_owned(), part: part.to_owned() }
+    }
+}
+
+/// The SHA-256 of one file, or of the lines that name those of several.
+fn sha256_of<'a>(files: impl IntoIterator<Item = &'a TensorFile>) -> String {
+    let hashes = files.into_iter().map(|file| super::hex(&file.bytes().sha256()));
+    let hashes: Vec<String> = hashes.collect();
+    match &hashes[..] {
+        [one] => one.clone(),
+        several => super::hex(&FileBytes::Owned(several.join("\n").into_bytes().into()).sha256()),
     }
 }
 
@@ -230,6 +351,11 @@ fn check_layout(gguf: &Gguf) -> Result<(), FileError> {
     Err(FileError::malformed(tensors.origin(), problem))
 }
 
+/// Whether the file says what it is: it has configs.
+fn is_packed(gguf: &Gguf) -> bool {
+    Component::ALL.iter().any(|component| gguf.get(&config_key(*component)).is_some())
+}
+
 /// Metadata of a part's config.
 pub(super) fn config_key(component: Component) -> String {
     format!("pochade.{component}.config")
@@ -237,12 +363,15 @@ pub(super) fn config_key(component: Component) -> String {
 
 fn not_a_model(path: &Path, extension: &str) -> FileError {
     let what = match extension {
-        "safetensors" => "a single safetensors file has no configs, so it is not read",
-        "ckpt" | "pt" | "pth" | "bin" => "pickled checkpoints are not read",
+        "ckpt" | "pt" | "pth" | "bin" => {
+            "a pickled checkpoint is read by pochade-quantize alone, which makes it a .gguf file"
+        }
         _ => "this is not a model",
     };
-    let problem =
-        format!("{what}; a model is a diffusers folder with model_index.json, or a .gguf file");
+    let problem = format!(
+        "{what}; a model is a diffusers folder with model_index.json, a .gguf file, or a \
+         .safetensors checkpoint"
+    );
     FileError::NotAModel { file: path.display().to_string(), problem }
 }
 
@@ -253,7 +382,7 @@ fn mapped(
     fields: Config<'_>,
     files: Vec<TensorFile>,
 ) -> Result<ComponentWeights, FileError> {
-    let map = name_map(component, fields)?;
+    let map = names::map_of(component, fields)?;
     let (mut found, mut unused) = (Vec::new(), Vec::new());
     for (file, tensors) in files.iter().enumerate() {
         for (tensor, stored) in tensors.tensors().iter().enumerate() {
@@ -268,16 +397,6 @@ fn mapped(
     found.sort_by_cached_key(|found| (map.rank(&found.name), found.name.clone()));
     let origin = files.first().map_or_else(String::new, |file| file.origin().to_owned());
     ComponentWeights::new(origin, files, found, unused)
-}
-
-/// The map of a part's names, built from its config.
-fn name_map(component: Component, fields: Config<'_>) -> Result<NameMap, FileError> {
-    match component {
-        Component::Unet => names::unet(fields),
-        Component::Autoencoder => names::autoencoder(fields),
-        Component::TextEncoder | Component::TextEncoder2 => names::clip(fields),
-        Component::Scheduler => Ok(NameMap::default()),
-    }
 }
 
 fn canonical_names(component: Component, map: &NameMap, stored: &str) -> Vec<(String, Cut)> {

@@ -3,6 +3,7 @@
 
 use pochade_engine::{DType, Encoding as Integers, Filter, TensorView, WeightError};
 
+use super::gguf::Value;
 use super::{Component, TensorInfo, precision};
 
 /// The encoding of the weights in a packed model.
@@ -55,6 +56,11 @@ pub trait Packing {
         integers: Integers,
     ) -> Result<Filter, WeightError> {
         Filter::rounded(weight, None, integers)
+    }
+
+    /// Metadata for the file, beside what every packed model has.
+    fn metadata(&self) -> Vec<(String, Value)> {
+        Vec::new()
     }
 }
 

@@ -68,7 +68,7 @@ impl TensorFile {
     /// # Errors
     /// When a name occurs twice, a range reaches past the end, or a length disagrees with encoding
     /// and shape.
-    pub(super) fn new(
+    pub fn new(
         origin: &str,
         bytes: FileBytes,
         tensors: Vec<StoredTensor>,
@@ -84,6 +84,11 @@ impl TensorFile {
             }
         }
         Ok(Self { origin: origin.to_owned(), bytes, tensors, by_name })
+    }
+
+    /// The same tensors with another file in messages: the one that they were copied from.
+    pub fn renamed(&self, origin: &str) -> Self {
+        Self { origin: origin.to_owned(), ..self.clone() }
     }
 
     /// The file, for messages.

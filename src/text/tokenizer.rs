@@ -77,6 +77,16 @@ impl Tokenizer {
         self.special
     }
 
+    /// The same vocabulary, padding with `id`, which is one of its tokens.
+    pub fn padded_with(mut self, id: u32) -> Self {
+        self.special.pad = id;
+        let mark = (self.token(id).to_owned(), id);
+        if !self.marks.contains(&mark) {
+            self.marks.push(mark);
+        }
+        self
+    }
+
     /// The spelling of `id`, empty where there is no such token.
     pub fn token(&self, id: u32) -> &str {
         usize::try_from(id).ok().and_then(|i| self.tokens.get(i)).map_or("", String::as_str)

@@ -44,16 +44,14 @@ pub(crate) struct Comparison {
     images: Vec<[RgbImage; 2]>,
 }
 
-/// Compares `other` with the `original` it was made from. `choices` say how its encodings were
-/// chosen, where that is known.
+/// Compares a model with the original it was made from, which comes first. `choices` say how its
+/// encodings were chosen, where that is known.
 pub(crate) fn compare(
-    original: &Path,
-    other: &Path,
+    models: [ModelFiles; 2],
     arguments: &ReportArguments,
     choices: Vec<Choice>,
     watch: &Watch,
 ) -> anyhow::Result<Comparison> {
-    let models = [ModelFiles::open(original)?, ModelFiles::open(other)?];
     architecture::expect_same(&models[0], &models[1])?;
     let weighed = layers::compare(&models[0], &models[1], watch)?;
     let boards = predictions(&models)?;

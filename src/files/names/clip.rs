@@ -51,13 +51,29 @@ pub fn open_clip(stored: &str) -> Vec<(String, Cut)> {
     }
 }
 
+/// The canonical tensors that `stored` of a text encoder in transformers' names holds, where some
+/// are still as OpenCLIP has them: fused, and the projection without a leaf.
+pub fn renamed_open_clip(stored: &str) -> Vec<(String, Cut)> {
+    if stored == "text_projection" {
+        return open_clip(stored);
+    }
+    match stored.split_once(".in_proj.") {
+        Some((attention, leaf)) => thirds(attention, leaf),
+        None => vec![(stored.to_owned(), Cut::Whole)],
+    }
+}
+
+/// The parts of a fused projection of the module `attention`.
+fn thirds(attention: &str, leaf: &str) -> Vec<(String, Cut)> {
+    let third = |(i, q)| (format!("{attention}.{q}_proj.{leaf}"), Cut::Third(i));
+    ['q', 'k', 'v'].into_iter().enumerate().map(third).collect()
+}
+
 fn open_clip_layer(stored: &str) -> Option<Vec<(String, Cut)>> {
     let (layer, part) = stored.strip_prefix("transformer.resblocks.")?.split_once('.')?;
     let layer: u32 = layer.parse().ok()?;
     if let Some(leaf) = part.strip_prefix("attn.in_proj_") {
-        let third =
-            |(i, q)| (format!("encoder.layers.{layer}.self_attn.{q}_proj.{leaf}"), Cut::Third(i));
-        return Some(['q', 'k', 'v'].into_iter().enumerate().map(third).collect());
+        return Some(thirds(&format!("encoder.layers.{layer}.self_attn"), leaf));
     }
     let (module, leaf) = part.rsplit_once('.')?;
     let module = match module {

@@ -16,8 +16,10 @@ mod unet;
 
 use std::collections::HashMap;
 
+use super::{Component, Config, FileError};
+
 pub use autoencoder::autoencoder;
-pub use clip::{clip, open_clip};
+pub use clip::{clip, open_clip, renamed_open_clip};
 pub use unet::unet;
 
 /// Pairs of module names, canonical and stored. A tensor's name is a module's, a dot, and a leaf
@@ -77,6 +79,19 @@ impl NameMap {
     pub fn rank(&self, canonical: &str) -> (usize, bool) {
         let (module, leaf) = canonical.rsplit_once('.').unwrap_or((canonical, ""));
         (self.by_canonical.get(module).copied().unwrap_or(usize::MAX), leaf == "bias")
+    }
+}
+
+/// The map of a part's names, built from its config.
+///
+/// # Errors
+/// When the config lacks what decides the layout.
+pub fn map_of(component: Component, fields: Config<'_>) -> Result<NameMap, FileError> {
+    match component {
+        Component::Unet => unet(fields),
+        Component::Autoencoder => autoencoder(fields),
+        Component::TextEncoder | Component::TextEncoder2 => clip(fields),
+        Component::Scheduler => Ok(NameMap::default()),
     }
 }
 
