@@ -213,6 +213,11 @@ impl Pass<'_> {
         let weights = self.values(layer, "weight")?;
         let bias = layer.bias.then(|| self.values(layer, "bias")).transpose()?;
         let samples = self.samples.remove(&layer.key()).unwrap_or_default();
+        if !self.smoothed.contains_key(&layer.key()) {
+            let [dynamic, fixed] = calibrate::dynamic_and_static(layer, &samples);
+            log::debug!("{}: inputs {dynamic:.2e}, static {fixed:.2e}", layer.key());
+            log::debug!("{}: {:.3?}", layer.key(), samples.buckets);
+        }
         let problem = Problem { layer, weights: &weights, samples: &samples };
         let rounded = problem.round(engine, &encodings(options)).with_context(|| layer.key())?;
         let mut rounded = rounded.into_iter();

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use pochade::files::Component;
 use pochade::paint::{LayerInput, LayerListener};
 
-use super::{Calibration, HELD_OUT_ROWS, Samples, Span, activation, patch, rows};
+use super::{BUCKETS, Calibration, HELD_OUT_ROWS, Samples, Span, activation, patch, rows};
 use crate::layer::Layer;
 
 /// What is kept of one layer.
@@ -22,6 +22,9 @@ struct Kept {
 #[derive(Debug)]
 pub(super) struct Listener {
     kept: HashMap<(Component, String), Kept>,
+    /// Denoising steps of a picture.
+    steps: usize,
+    /// Pictures to fit to.
     fitted: usize,
     holds_out: bool,
 }
@@ -38,7 +41,7 @@ impl Listener {
             let kept = Kept { samples: Samples::default(), per_look, random };
             ((layer.part, layer.name.clone()), kept)
         });
-        Self { kept: kept.collect(), fitted, holds_out: false }
+        Self { kept: kept.collect(), steps, fitted, holds_out: false }
     }
 
     /// What is heard from now on belongs to this picture.
@@ -65,12 +68,17 @@ impl LayerListener for Listener {
         let (tap, samples) = (input.tap, &mut kept.samples);
         let pictures = input.values.chunks_exact(input.values.len() / tap.shape.n);
         let spans: Vec<Span> = pictures.map(activation::span).collect();
+        let bucket = (input.step * BUCKETS / self.steps).min(BUCKETS - 1);
+        if !self.holds_out {
+            samples.buckets[bucket].add(input.values);
+        }
         for _ in 0..kept.per_look[usize::from(self.holds_out)] {
             let mut pick = |below: usize| next(&mut kept.random) % below;
             let at = [pick(tap.shape.n), pick(height), pick(width)];
             if self.holds_out {
                 patch::append(&mut samples.held_out, input.values, tap, at);
                 samples.spans.push(spans[at[0]]);
+                samples.bucket_of.push(bucket);
             } else {
                 patch::append(&mut samples.fitted, input.values, tap, at);
             }

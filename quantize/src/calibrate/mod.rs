@@ -15,7 +15,8 @@ use std::collections::HashMap;
 use pochade::paint::{Painter, Request};
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::activation::{Span, round};
+use self::activation::{BUCKETS, Bucket, Span};
+pub(crate) use self::activation::{dynamic_and_static, round};
 use self::listener::Listener;
 use crate::layer::Layer;
 use crate::progress::Watch;
@@ -67,6 +68,10 @@ pub(crate) struct Samples {
     pub held_out: Vec<f32>,
     /// Of each row that is held out, what its picture takes in.
     pub spans: Vec<Span>,
+    /// And in which part of the way it was.
+    pub bucket_of: Vec<usize>,
+    /// What all pictures to fit to had in each.
+    pub buckets: [Bucket; BUCKETS],
 }
 
 /// Pictures of one calibration at most.
