@@ -1,9 +1,9 @@
 //! Checkpoints as PyTorch pickles them (`.ckpt`, `.pt`, `.pth`, `.bin`), read without running them.
 //!
-//! A pickle is a program: it names functions and calls them. The reader here knows the few calls that
-//! tensors are made of and refuses every other by name; none is ever made. What it finds is a table
-//! of tensors in the mapped file, so that the rest is as with safetensors: nothing is read before it
-//! is needed.
+//! A pickle is a program: it names functions and calls them. The reader here knows the few calls
+//! that tensors are made of and refuses every other by name; none is ever made. What it finds is a
+//! table of tensors in the mapped file, so that the rest is as with safetensors: nothing is read
+//! before it is needed.
 //!
 //! Two layouts are read: the ZIP archive that `torch.save` writes since 1.6 (every storage an entry
 //! of its own, stored without compression), and the five pickles and bare storages before that.

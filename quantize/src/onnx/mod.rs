@@ -5,8 +5,9 @@
 //! unet/config.json   unet/model.onnx   [unet/model.onnx_data]
 //! vae_decoder/..     [vae_encoder/..]  text_encoder/..   [text_encoder_2/..]
 //! ```
-//! Only the initialisers are taken, under the names that their modules have in PyTorch. They are copied to a temporary file, one at a time, which is mapped and removed. What a graph has
-//! inside itself, rather than in a file beside it, is in memory meanwhile.
+//! Only the initialisers are taken, under the names that their modules have in PyTorch. They are
+//! copied to a temporary file, one at a time, which is mapped and removed. What a graph has inside
+//! itself, rather than in a file beside it, is in memory meanwhile.
 
 mod names;
 mod tensor;
