@@ -1,5 +1,5 @@
-//! Checkpoints of bare tensors: their configs are those of the published models, their weights those
-//! of the diffusers folder they were made from.
+//! Checkpoints of bare tensors: their configs are those of the published models, their weights
+//! those of the diffusers folder they were made from.
 #![allow(clippy::unwrap_used)] // A fixture that cannot be read is a failed test.
 
 use std::collections::BTreeMap;

@@ -1,5 +1,5 @@
-//! Checkpoints that PyTorch pickled: their tensors are the ones that were saved, and nothing in them
-//! is run. The files are made by `fixtures/make_fixtures.py`.
+//! Checkpoints that PyTorch pickled: their tensors are the ones that were saved, and nothing in
+//! them is run. The files are made by `fixtures/make_fixtures.py`.
 #![allow(clippy::unwrap_used)] // A fixture that cannot be read is a failed test.
 
 mod common;

@@ -1,9 +1,10 @@
-//! Blocks and halves against ggml of 2023, compiled from C (`--features ggml-ref`): a reference that
-//! shares no code with PyPI's `gguf`. Its blocks hold the step in f32 and Q4_0's values in pairs of
-//! neighbours; the numbers are compared, not the bytes.
+//! Blocks and halves against ggml of 2023, compiled from C (`--features ggml-ref`): a reference
+//! that shares no code with PyPI's `gguf`. Its blocks hold the step in f32 and Q4_0's values in
+//! pairs of neighbours; the numbers are compared, not the bytes.
 //!
-//! It rounds halves of Q4_0 away from zero, `round(x) + 8`; ggml since then, and Pochade, round them
-//! up, `trunc(x + 8.5)`. So the two differ where a value lies half-way between two negative levels.
+//! It rounds halves of Q4_0 away from zero, `round(x) + 8`; ggml since then, and Pochade, round
+//! them up, `trunc(x + 8.5)`. So the two differ where a value lies half-way between two negative
+//! levels.
 #![cfg(feature = "ggml-ref")]
 #![allow(clippy::unwrap_used)] // A fixture that cannot be read is a failed test.
 

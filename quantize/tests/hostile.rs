@@ -1,5 +1,5 @@
-//! Inputs that lie: each is refused in one sentence, leaves no file, and takes no memory for what it
-//! only claims.
+//! Inputs that lie: each is refused in one sentence, leaves no file, and takes no memory for what
+//! it only claims.
 #![allow(clippy::unwrap_used)] // A fixture that cannot be read is a failed test.
 
 #[path = "../../fuzz/src/pickles.rs"]

@@ -1,5 +1,5 @@
-//! ONNX folders, as PyTorch's exporter and optimum write them (`fixtures/make_onnx.py`): the weights
-//! are those of the diffusers folder they were exported from.
+//! ONNX folders, as PyTorch's exporter and optimum write them (`fixtures/make_onnx.py`): the
+//! weights are those of the diffusers folder they were exported from.
 #![cfg(feature = "onnx")]
 #![allow(clippy::unwrap_used)] // A fixture that cannot be read is a failed test.
 

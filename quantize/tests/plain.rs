@@ -1,5 +1,5 @@
-//! Files for other readers of GGUF: standard blocks, byte for byte as ggml's own Python package makes
-//! them (`fixtures/make_fixtures.py`).
+//! Files for other readers of GGUF: standard blocks, byte for byte as ggml's own Python package
+//! makes them (`fixtures/make_fixtures.py`).
 #![allow(clippy::unwrap_used)] // A fixture that cannot be read is a failed test.
 
 mod common;

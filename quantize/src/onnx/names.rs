@@ -1,9 +1,9 @@
 //! Which initialiser is which weight.
 //!
-//! PyTorch's exporter keeps the names of weights that it uses as they are. Those of linear layers it
-//! transposes and those of group norms it reshapes, and names them `onnx::MatMul_1234`; but the node
-//! that reads them has the path of its module, `/down_blocks.0/attentions.0/proj_in/MatMul`. Equal
-//! tensors it stores once, and passes them on through `Identity`.
+//! PyTorch's exporter keeps the names of weights that it uses as they are. Those of linear layers
+//! it transposes and those of group norms it reshapes, and names them `onnx::MatMul_1234`; but the
+//! node that reads them has the path of its module, `/down_blocks.0/attentions.0/proj_in/MatMul`.
+//! Equal tensors it stores once, and passes them on through `Identity`.
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -19,7 +19,8 @@ impl<'a> Shapes<'a> {
         Self { origin, shapes: BTreeMap::new(), fused: false }
     }
 
-    /// Adds what `cut` makes of a stored tensor. Only transposing changes a shape that is asked for.
+    /// Adds what `cut` makes of a stored tensor. Only transposing changes a shape that is asked
+    /// for.
     pub fn add(&mut self, name: String, cut: Cut, shape: &[usize]) {
         let mut shape = shape.to_vec();
         if cut == Cut::Transposed {
