@@ -2,9 +2,9 @@
 //! beyond 4 GiB are in ZIP64's fields.
 //!
 //! ```text
-//! entry*:   "PK\3\4" .. name length, extra length at 26 and 28 | name | extra | bytes
-//! folder:   "PK\1\2" .. method at 10, sizes at 20 and 24, lengths at 28 to 32, offset at 42 | name ..
-//! end:      ["PK\6\6" 64-bit size and offset of the folder | "PK\6\7" where that is] "PK\5\6" ..
+//! entry*:  "PK\3\4" .. name length, extra length at 26 and 28 | name | extra | bytes
+//! folder:  "PK\1\2" .. method at 10, sizes at 20 and 24, lengths from 28, offset at 42 | name ..
+//! end:     ["PK\6\6" 64-bit size and offset of the folder | "PK\6\7" where that is] "PK\5\6" ..
 //! ```
 
 use std::ops::Range;
@@ -130,4 +130,50 @@ impl<'a> Row<'a> {
 fn number(bytes: &[u8], at: usize, len: usize) -> Option<u64> {
     let field = bytes.get(at..at.checked_add(len)?)?;
     Some(field.iter().rev().fold(0, |n, byte| n << 8 | u64::from(*byte)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An archive of one entry whose sizes and places are all in ZIP64's fields.
+    fn wide(name: &str, content: &[u8]) -> Vec<u8> {
+        let elsewhere = [0xff; 4];
+        let length = (name.len() as u16).to_le_bytes();
+        let mut bytes = [&b"PK\x03\x04"[..], &[0; 22], &length, &[0; 2]].concat();
+        bytes.extend(name.as_bytes());
+        bytes.extend(content);
+        let folder = bytes.len() as u64;
+        let size = (content.len() as u64).to_le_bytes();
+        let extra = [&[1, 0, 24, 0][..], &size, &size, &0u64.to_le_bytes()].concat();
+        bytes.extend([&b"PK\x01\x02"[..], &[0; 16], &elsewhere, &elsewhere, &length].concat());
+        bytes.extend([&(extra.len() as u16).to_le_bytes()[..], &[0; 10], &elsewhere].concat());
+        bytes.extend([name.as_bytes(), &extra].concat());
+        let end = bytes.len() as u64;
+        let folder_size = (end - folder).to_le_bytes();
+        bytes.extend([&b"PK\x06\x06"[..], &[0; 36], &folder_size, &folder.to_le_bytes()].concat());
+        bytes.extend([&b"PK\x06\x07"[..], &[0; 4], &end.to_le_bytes(), &[0; 4]].concat());
+        bytes.extend([&b"PK\x05\x06"[..], &[0; 8], &elsewhere, &elsewhere, &[0; 2]].concat());
+        bytes
+    }
+
+    #[test]
+    fn sizes_and_places_beyond_four_gibibytes_are_read_from_their_fields() {
+        let bytes = wide("a/data.pkl", b"content");
+        let entries = entries(&bytes).unwrap();
+        assert_eq!(entries[0].name, "a/data.pkl");
+        assert_eq!(&bytes[entries[0].range.clone()], b"content");
+    }
+
+    #[test]
+    fn an_archive_whose_places_lie_outside_of_it_is_refused() {
+        let bytes = wide("a", b"content");
+        for at in 0..bytes.len() - 8 {
+            let mut bytes = bytes.clone();
+            bytes[at..at + 8].copy_from_slice(&(u64::MAX - 3).to_le_bytes());
+            for entry in entries(&bytes).unwrap_or_default() {
+                assert!(entry.range.end <= bytes.len());
+            }
+        }
+    }
 }
