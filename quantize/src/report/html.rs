@@ -9,7 +9,7 @@ use pochade::paint::{png, preview};
 use super::chart;
 use super::markdown::noisiest;
 use super::model::{BoardPrediction, Layer, Picture, Quality, Report};
-use super::text::{bytes, decibels, memory, millions, percent, seconds};
+use super::text::{bytes, decibels, memory, millions, parameters, percent, seconds};
 
 const STYLE: &str = include_str!("style.css");
 /// Pictures that are shown at once; the others are folded away.
@@ -167,11 +167,11 @@ fn size(report: &Report, out: &mut String) {
     for (part, shade) in report.parts.iter().zip(SHADES.into_iter().cycle()) {
         let _ = write!(
             out,
-            "<li><i class=\"{shade}\"></i>{}: {} to {}, {} parameters</li>",
+            "<li><i class=\"{shade}\"></i>{}: {} to {}, parameters {}</li>",
             escape(&part.part),
             bytes(part.bytes_before),
             bytes(part.bytes_after),
-            millions(part.parameters)
+            parameters(part.parameters, part.parameters_left_out)
         );
     }
     out.push_str("</ul><h2>Bits</h2><p class=\"note\">What the numbers are kept in.</p>");
