@@ -210,8 +210,8 @@ impl Counts {
     }
 }
 
-/// Counts the numbers of two models. Panels of integers do not tell how many of theirs only fill them
-/// up; the tensor that they were made from does.
+/// Counts the numbers of two models. Panels of integers do not tell how many of theirs only fill
+/// them up; the tensor that they were made from does.
 fn counts(models: [&ComponentWeights; 2]) -> Counts {
     let mut counts = HashMap::new();
     for tensor in models.into_iter().flat_map(|weights| weights.tensors()) {
