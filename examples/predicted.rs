@@ -42,7 +42,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .map(|step| board.step_seconds(&step.step))
             .sum();
         println!(
-            "{:24} {weights:?} x{batch}: measured {:.4} s (median {:.4}), predicted {predicted:.4} s, {:.2} of it",
+            "{:24} {weights:?} x{batch}: measured {:.4} s (median {:.4}), \
+             predicted {predicted:.4} s, \
+             {:.2} of it",
             outcome.name,
             outcome.seconds,
             outcome.median_seconds,

@@ -1,12 +1,12 @@
 //! Named boards, and a cost model that predicts seconds from shapes: the time that the arithmetic
-//! units take for a step's products, at the share of their peak that the engine reaches, and the time
-//! that memory takes to deliver its bytes. The sum of both fits what was measured on x86 better than
-//! the longer of both, which is what a roofline would take.
+//! units take for a step's products, at the share of their peak that the engine reaches, and the
+//! time that memory takes to deliver its bytes. The sum of both fits what was measured on x86
+//! better than the longer of both, which is what a roofline would take.
 //!
-//! No board was measured. Multiply-adds per cycle of integer kernels are those that llvm-mca's models
-//! of the cores find in the engine's inner loops (`benches/mca.py`), of f32 kernels what the cores
-//! issue. All that comes out is to be called *predicted*; `docs/numbers.md` has the sources, and the
-//! model beside a machine that was measured.
+//! No board was measured. Multiply-adds per cycle of integer kernels are those that llvm-mca's
+//! models of the cores find in the engine's inner loops (`benches/mca.py`), of f32 kernels what the
+//! cores issue. All that comes out is to be called *predicted*; `docs/numbers.md` has the sources,
+//! and the model beside a machine that was measured.
 
 use std::fmt;
 use std::str::FromStr;

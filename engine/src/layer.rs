@@ -56,8 +56,8 @@ impl LayerSize {
         self.rows() as u64 * self.parameters() as u64
     }
 
-    /// Multiply-accumulate operations that are computed: less than [`LayerSize::macs`] where weights
-    /// are in integers and the sizes suit a form with fewer products.
+    /// Multiply-accumulate operations that are computed: less than [`LayerSize::macs`] where
+    /// weights are in integers and the sizes suit a form with fewer products.
     pub fn products(&self, integers: bool) -> u64 {
         match winograd_window(self).filter(|_| integers) {
             // A tile of 2 x 2 outputs takes a product per plane instead of 4 x 9.

@@ -70,8 +70,10 @@ pub(crate) fn choose(layers: &[Vec<Choice>], budget: Budget) -> Result<Vec<usize
         return Ok(free);
     }
     // Prices so high that only time counts, and so low that it does not.
-    let scale = least(&|c| c.loss).max(f64::MIN_POSITIVE) / most.max(f64::MIN_POSITIVE);
-    let (mut low, mut high, mut best) = (scale * 1e-6, scale * 1e12, None);
+    let worst: f64 =
+        layers.iter().map(|c| c.iter().map(|c| c.loss).fold(f64::MIN_POSITIVE, f64::max)).sum();
+    let scale = worst / most.max(f64::MIN_POSITIVE);
+    let (mut low, mut high, mut best) = (scale * 1e-9, scale * 1e12, None);
     for _ in 0..ROUNDS {
         let middle = f64::sqrt(low) * f64::sqrt(high);
         let found = at_price(middle).ok_or(Unreachable::Both)?;

@@ -5,8 +5,7 @@ use pochade_engine::{DType, Encoding, Filter, Norm, Storage, TensorView};
 
 use super::{TensorSource, precision};
 
-/// How the filters of a made-up model are kept. Where integers are asked for, the layers that stay
-/// in floating point in a model's file are kept in f16 here too.
+/// How filters are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FilterEncoding {
     /// One byte, one step per output.
@@ -26,7 +25,8 @@ pub struct RandomWeights {
 }
 
 impl RandomWeights {
-    /// Weights kept as `encoding` says.
+    /// Weights kept as `encoding` says; where that is integers, the layers that stay in floating
+    /// point in a model's file are in f16 here too.
     pub fn new(encoding: FilterEncoding) -> Self {
         Self { encoding }
     }

@@ -16,15 +16,16 @@ use crate::files::{Component, ModelFiles, PlannedEncodings, Weights};
 /// Both prompts are encoded.
 const PROMPTS: usize = 2;
 
-/// A picture of a model's native size on a board, in as many steps as the model advises. Seconds are
-/// predicted, never measured.
+/// A picture of a model's native size on a board, in as many steps as the model advises. Seconds
+/// are predicted, never measured.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Prediction {
     /// The board.
     pub board: Board,
     /// How many steps.
     pub steps: usize,
-    /// Seconds of the text encoders, and of what the network makes of the prompts and the timesteps.
+    /// Seconds of the text encoders, and of what the network makes of the prompts and the
+    /// timesteps.
     pub text: f64,
     /// Seconds of one denoising step, both halves of a guided one.
     pub step: f64,
@@ -54,8 +55,8 @@ pub fn predict(files: &ModelFiles, boards: &[Board]) -> Result<Vec<Prediction>, 
     predict_with(files, boards, None)
 }
 
-/// What it takes once the layers of `files`, which are in floating point, are kept as `planned` says,
-/// and all others in f16; parts that are not planned stay as they are.
+/// What it takes once the layers of `files`, which are in floating point, are kept as `planned`
+/// says, and all others in f16; parts that are not planned stay as they are.
 ///
 /// # Errors
 /// As [`predict`].

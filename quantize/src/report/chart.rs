@@ -108,8 +108,8 @@ pub(super) fn layers(layers: &[Layer]) -> String {
         let (x, y) = (LEFT + i as f64 * width, axis.y(db));
         let _ = write!(
             out,
-            "<rect class=\"{}\" x=\"{x:.2}\" y=\"{y:.1}\" width=\"{:.2}\" height=\"{:.1}\"><title>{} \
-             {}: {}, {}</title></rect>",
+            "<rect class=\"{}\" x=\"{x:.2}\" y=\"{y:.1}\" width=\"{:.2}\" height=\"{:.1}\">\
+             <title>{} {}: {}, {}</title></rect>",
             class(&layer.encoding),
             if width < NARROW { width } else { 0.8 * width },
             HEIGHT - y,
@@ -123,8 +123,8 @@ pub(super) fn layers(layers: &[Layer]) -> String {
     svg("Signal-to-noise ratio of the weights, layer by layer", &out)
 }
 
-/// Parts the parts, and names each below the middle of its layers, or from its first one on where it
-/// has few.
+/// Parts the parts, and names each below the middle of its layers, or from its first one on where
+/// it has few.
 fn part_names(layers: &[Layer], width: f64, out: &mut String) {
     const LETTER: f64 = 7.0;
     let mut x = LEFT;

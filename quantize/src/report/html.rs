@@ -9,7 +9,7 @@ use pochade::paint::{png, preview};
 use super::chart;
 use super::markdown::noisiest;
 use super::model::{BoardPrediction, Layer, Picture, Quality, Report};
-use super::text::{bytes, decibels, memory, millions, percent, seconds};
+use super::text::{bytes, decibels, memory, millions, parameters, percent, seconds};
 
 const STYLE: &str = include_str!("style.css");
 /// Pictures that are shown at once; the others are folded away.
@@ -167,11 +167,11 @@ fn size(report: &Report, out: &mut String) {
     for (part, shade) in report.parts.iter().zip(SHADES.into_iter().cycle()) {
         let _ = write!(
             out,
-            "<li><i class=\"{shade}\"></i>{}: {} to {}, {} parameters</li>",
+            "<li><i class=\"{shade}\"></i>{}: {} to {}, parameters {}</li>",
             escape(&part.part),
             bytes(part.bytes_before),
             bytes(part.bytes_after),
-            millions(part.parameters)
+            parameters(part.parameters, part.parameters_left_out)
         );
     }
     out.push_str("</ul><h2>Bits</h2><p class=\"note\">What the numbers are kept in.</p>");
@@ -234,8 +234,8 @@ fn boards(report: &Report, out: &mut String) {
     let Some(first) = report.boards.first() else { return };
     let _ = write!(
         out,
-        "<section><h2>On boards, predicted</h2><p class=\"note\">One guided picture of {} steps, by a \
-         cost model; no board was measured. The original's below.</p><div \
+        "<section><h2>On boards, predicted</h2><p class=\"note\">One guided picture of {} steps, by \
+         a cost model; no board was measured. The original's below.</p><div \
          class=\"scroll\"><table><thead><tr><th>board</th><th>a picture</th><th>a step</th>\
          <th>peak memory</th></tr></thead><tbody>",
         first.steps
@@ -292,8 +292,8 @@ fn choices(report: &Report, out: &mut String) {
 fn footer(report: &Report) -> String {
     format!(
         "By {}. PSNR is over the 8-bit values of all channels, its mean over the pictures that \
-         differ. SSIM is that of Wang et al. (2004) with Gaussian windows of 11 x 11, the mean of the \
-         channels. The data behind this page is in report.json.",
+         differ. SSIM is that of Wang et al. (2004) with Gaussian windows of 11 x 11, the mean of \
+         the channels. The data behind this page is in report.json.",
         escape(&report.tool)
     )
 }

@@ -96,11 +96,18 @@ impl Weighed {
         let counts = counts([before, after]);
         let bytes = |weights: &ComponentWeights| weights.tensors().map(|t| t.bytes as u64).sum();
         let (bytes_before, bytes_after) = (bytes(before), bytes(after));
-        let parameters = counts.of(before);
+        let (parameters, kept) = (counts.of(before), counts.of(after));
         self.original.add(parameters, bytes_before);
-        self.other.add(counts.of(after), bytes_after);
+        self.other.add(kept, bytes_after);
         let name = part.name().to_owned();
-        self.parts.push(Part { part: name, parameters, bytes_before, bytes_after });
+        let parameters_left_out = parameters.saturating_sub(kept);
+        self.parts.push(Part {
+            part: name,
+            parameters,
+            parameters_left_out,
+            bytes_before,
+            bytes_after,
+        });
         self.add_encodings(after, &counts);
         self.add_layers(part, [before, after], (&counts, folded), watch)
     }
@@ -203,8 +210,8 @@ impl Counts {
     }
 }
 
-/// Counts the numbers of two models. Panels of integers do not tell how many of theirs only fill them
-/// up; the tensor that they were made from does.
+/// Counts the numbers of two models. Panels of integers do not tell how many of theirs only fill
+/// them up; the tensor that they were made from does.
 fn counts(models: [&ComponentWeights; 2]) -> Counts {
     let mut counts = HashMap::new();
     for tensor in models.into_iter().flat_map(|weights| weights.tensors()) {

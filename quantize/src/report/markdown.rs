@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::model::{Layer, Report};
-use super::text::{bytes, decibels, memory, millions, percent, seconds};
+use super::text::{bytes, decibels, memory, millions, parameters, percent, seconds};
 
 /// Layers that are told one by one.
 const WORST: usize = 10;
@@ -41,7 +41,8 @@ fn size(report: &Report, out: &mut String) {
     let share = |before: u64, after: u64| percent(after as f64 / before.max(1) as f64);
     let rows = report.parts.iter().map(|part| {
         let (before, after) = (part.bytes_before, part.bytes_after);
-        let sizes = [millions(part.parameters), bytes(before), bytes(after)];
+        let numbers = parameters(part.parameters, part.parameters_left_out);
+        let sizes = [numbers, bytes(before), bytes(after)];
         [vec![part.part.clone()], sizes.to_vec(), vec![share(before, after)]].concat()
     });
     let (before, after) = (&report.original, &report.other);

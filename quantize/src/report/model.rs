@@ -54,8 +54,10 @@ pub(crate) struct Model {
 pub(crate) struct Part {
     /// Its name: text_encoder, unet, vae.
     pub part: String,
-    /// Numbers in its tensors.
+    /// Numbers in the original's tensors.
     pub parameters: u64,
+    /// How many of them the judged model does without: another half of an autoencoder.
+    pub parameters_left_out: u64,
     /// Bytes in the original.
     pub bytes_before: u64,
     /// Bytes in the judged model.

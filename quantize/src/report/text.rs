@@ -22,6 +22,14 @@ pub(super) fn millions(count: u64) -> String {
     format!("{:.2} M", count as f64 / 1e6)
 }
 
+/// Numbers of a part, and how many of them are left out.
+pub(super) fn parameters(all: u64, left_out: u64) -> String {
+    match left_out {
+        0 => millions(all),
+        some => format!("{}, {} left out", millions(all), millions(some)),
+    }
+}
+
 /// Decibels, or that nothing differs.
 pub(super) fn decibels(db: Option<f64>) -> String {
     db.map_or_else(|| "identical".to_owned(), |db| format!("{db:.1} dB"))

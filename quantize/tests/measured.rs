@@ -1,0 +1,125 @@
+//! Conversions that look at what the model paints: calibration, mixes under budgets, recipes.
+#![allow(clippy::unwrap_used)] // A fixture that cannot be read is a failed test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+fn tiny() -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/files/tiny");
+    folder.display().to_string()
+}
+
+/// A folder with prompts in it.
+struct Workshop(tempfile::TempDir);
+
+impl Workshop {
+    fn new() -> Self {
+        let workshop = Self(tempfile::tempdir().unwrap());
+        fs::write(workshop.path("prompts.txt"), "a red sun\n\na blue sea\n").unwrap();
+        workshop
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Converts the tiny model to `output`.
+    fn convert(&self, output: &str, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_pochade-quantize"))
+            .current_dir(self.0.path())
+            .args([&tiny(), "-o", output])
+            .args(arguments)
+            .output()
+            .unwrap()
+    }
+
+    /// The same for a mix, of four pictures.
+    fn mix(&self, output: &str, arguments: &[&str]) -> Output {
+        let calibrate = ["--weights", "mixed", "--calibrate", "prompts.txt", "--pictures", "4"];
+        self.convert(output, &[&calibrate, arguments].concat())
+    }
+
+    /// What is said where `output` cannot be made, and is not there.
+    fn refusal(&self, arguments: &[&str]) -> String {
+        let done = self.convert("refused.gguf", arguments);
+        assert_eq!(done.status.code(), Some(1));
+        assert!(!self.path("refused.gguf").exists());
+        String::from_utf8(done.stderr).unwrap()
+    }
+}
+
+fn expect_success(done: &Output) {
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn a_recipe_makes_the_same_file_again() {
+    let workshop = Workshop::new();
+    expect_success(&workshop.mix("first.gguf", &["--save-recipe", "recipe.toml"]));
+    expect_success(&workshop.convert("second.gguf", &["--recipe", "recipe.toml"]));
+    let read = |name| fs::read(workshop.path(name)).unwrap();
+    assert!(read("first.gguf") == read("second.gguf"), "the files differ");
+    let recipe = fs::read_to_string(workshop.path("recipe.toml")).unwrap();
+    assert!(recipe.contains("\"unet/middle_block.0.in_layers.2\" = "), "{recipe}");
+}
+
+#[test]
+fn a_mix_keeps_its_budget_of_bytes_or_says_what_would_do() {
+    let workshop = Workshop::new();
+    let uniform = |bits| {
+        let calibrate = ["--calibrate", "prompts.txt", "--pictures", "4"];
+        expect_success(
+            &workshop.convert("all.gguf", &[&["--weights", bits], &calibrate[..]].concat()),
+        );
+        fs::metadata(workshop.path("all.gguf")).unwrap().len()
+    };
+    let (int4, int8) = (uniform("int4"), uniform("int8"));
+    let between = (int4 + int8) / 2;
+    let budget = (between as f64 / 1e6).to_string();
+    expect_success(&workshop.mix("mix.gguf", &["--budget-mb", &budget]));
+    let found = fs::metadata(workshop.path("mix.gguf")).unwrap().len();
+    assert!(int4 < found && found <= between, "{int4} < {found} <= {between}");
+    let calibrate = ["--weights", "mixed", "--calibrate", "prompts.txt", "--pictures", "4"];
+    let said = workshop.refusal(&[&calibrate[..], &["--budget-mb", "0.001"]].concat());
+    assert!(said.contains("the layers take"), "{said}");
+}
+
+#[test]
+fn a_mix_keeps_its_budget_of_time_or_says_what_would_do() {
+    let workshop = Workshop::new();
+    let board = ["--board", "zero2"];
+    expect_success(&workshop.mix("mix.gguf", &[&board[..], &["--budget-ms", "60000"]].concat()));
+    let calibrate = ["--weights", "mixed", "--calibrate", "prompts.txt", "--pictures", "4"];
+    let said = workshop.refusal(&[&calibrate[..], &board, &["--budget-ms", "0.001"]].concat());
+    assert!(said.contains("(predicted)"), "{said}");
+}
+
+#[test]
+fn what_cannot_be_measured_is_refused_in_a_sentence() {
+    let workshop = Workshop::new();
+    fs::write(workshop.path("empty.txt"), "\n \n").unwrap();
+    fs::write(
+        workshop.path("other.toml"),
+        "version = 1\n[calibration]\nprompts = [\"sea\"]\n\
+        pictures = 4\n[layers]\n",
+    )
+    .unwrap();
+    fs::write(workshop.path("broken.toml"), "version = [").unwrap();
+    for (arguments, wanted) in [
+        (&["--weights", "mixed"][..], "--weights mixed needs --calibrate PROMPTS"),
+        (&["--weights", "f16", "--calibrate", "prompts.txt"], "--calibrate is for --weights int8"),
+        (&["--weights", "int8", "--calibrate", "none.txt"], "cannot read none.txt"),
+        (&["--weights", "int8", "--calibrate", "empty.txt"], "empty.txt cannot be painted"),
+        (
+            &["--weights", "int8", "--calibrate", "prompts.txt", "--pictures", "1"],
+            "paints 2 to 1024 pictures, not 1",
+        ),
+        (&["--recipe", "other.toml"], "it was written for another model"),
+        (&["--recipe", "broken.toml"], "broken.toml is not a recipe"),
+    ] {
+        let said = workshop.refusal(arguments);
+        assert!(said.contains(wanted), "{arguments:?}: {said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+    }
+}
