@@ -4,7 +4,7 @@
 //! norm are smoothed where that loses less; every layer is rounded to each encoding; and where there
 //! is a choice, each rounding is tried alone in the whole model.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use anyhow::Context;
@@ -30,8 +30,16 @@ pub(crate) struct Candidates {
     pub layer: Layer,
     pub options: Vec<Candidate>,
     bias: Option<Vec<f32>>,
-    /// What smoothing makes of its norm, and of the weights of all that reads it.
-    smoothed: Vec<NewTensor>,
+    smoothed: Option<Smoothed>,
+}
+
+/// A group of layers whose norm was smoothed.
+#[derive(Clone, Debug)]
+struct Smoothed {
+    /// The norm: part and canonical name.
+    norm: String,
+    /// What becomes of the norm, and of the weights of all that reads it.
+    changed: Vec<NewTensor>,
 }
 
 /// One way to keep a layer.
@@ -54,9 +62,21 @@ impl fmt::Debug for Candidate {
 }
 
 impl Candidates {
+    /// A layer of which nothing is known but what each option takes.
+    pub fn unrounded(layer: Layer, options: &[Bits]) -> Self {
+        let candidate = |&bits: &Bits| Candidate {
+            bits,
+            rounded: None,
+            bytes: bytes(&layer, bits),
+            loss: None,
+        };
+        let options = options.iter().map(candidate).collect();
+        Self { layer, options, bias: None, smoothed: None }
+    }
+
     /// How an option came to its values, in words.
     pub fn method(&self, option: usize) -> String {
-        let smoothed = if self.smoothed.is_empty() { "" } else { "smoothed, " };
+        let smoothed = if self.smoothed.is_some() { "smoothed, " } else { "" };
         let Some(rounded) = &self.options[option].rounded else {
             return format!("{smoothed}as it was");
         };
@@ -64,9 +84,14 @@ impl Candidates {
         format!("{smoothed}{}{shifted}", rounded.method.name())
     }
 
+    /// The norm that was smoothed for it: part and canonical name.
+    pub fn smoothed_norm(&self) -> Option<&str> {
+        self.smoothed.as_ref().map(|smoothed| smoothed.norm.as_str())
+    }
+
     /// The tensors that change with an option, and those that changed before.
     pub fn tensors(&self, option: usize) -> anyhow::Result<Vec<NewTensor>> {
-        let mut tensors = self.smoothed.clone();
+        let mut tensors = self.smoothed.as_ref().map_or_else(Vec::new, |s| s.changed.clone());
         if let Some(rounded) = &self.options[option].rounded {
             tensors.extend(sensitivity::tensors(&self.layer, rounded, self.bias.as_deref())?);
         }
@@ -95,6 +120,9 @@ pub(crate) struct Rounding<'a> {
     pub calibration: &'a Calibration,
     /// The encodings in question for a layer.
     pub options: &'a dyn Fn(&Layer) -> Vec<Bits>,
+    /// The norms to smooth, by part and canonical name; where none are given, those whose readers
+    /// lose less for it.
+    pub smoothed: Option<&'a BTreeSet<String>>,
 }
 
 impl Rounding<'_> {
@@ -116,7 +144,7 @@ impl Rounding<'_> {
                 samples,
                 smoothed: HashMap::new(),
             };
-            pass.smooth(&mut engine, self.options)?;
+            pass.smooth(&mut engine, self.options, self.smoothed)?;
             for layer in pass.layers {
                 all.push(pass.candidates(layer, &(self.options)(layer), &mut engine)?);
                 watch.step()?;
@@ -127,78 +155,105 @@ impl Rounding<'_> {
     }
 }
 
+/// A group with its norm smoothed; of each of its layers what it reads then, its own weights and those
+/// that make up for it.
+struct Trial {
+    smoothed: Smoothed,
+    samples: Vec<Samples>,
+    weights: Vec<Vec<f32>>,
+    multiplied: Vec<Vec<f32>>,
+}
+
 /// Layers whose samples are in memory together.
 struct Pass<'a> {
     model: &'a ModelFiles,
     layers: &'a [Layer],
     /// By the layers' keys.
     samples: HashMap<String, Samples>,
-    /// By the layers' keys: what its group was smoothed to.
-    smoothed: HashMap<String, Vec<NewTensor>>,
+    /// By the layers' keys.
+    smoothed: HashMap<String, Smoothed>,
 }
 
 impl Pass<'_> {
-    /// Smooths the groups that lose less for it.
+    /// Smooths the `given` groups, or those that lose less for it.
     fn smooth(
         &mut self,
         engine: &mut Engine,
         options: &dyn Fn(&Layer) -> Vec<Bits>,
+        given: Option<&BTreeSet<String>>,
     ) -> anyhow::Result<()> {
         for group in smoothing::groups(self.layers) {
-            let member = |name: &String| {
-                self.layers.iter().find(|l| l.part == group.part && l.name == *name)
+            let layers = self.layers.iter().filter(|l| l.part == group.part);
+            let members: Vec<&Layer> = layers.filter(|l| group.layers.contains(&l.name)).collect();
+            let Some(trial) = self.try_smoothing(&group, &members)? else { continue };
+            let keep = match given {
+                Some(norms) => norms.contains(&trial.smoothed.norm),
+                None => self.loses_less(engine, &members, &trial, options)?,
             };
-            let members: Vec<&Layer> = group.layers.iter().filter_map(member).collect();
-            self.try_group(engine, &group, &members, options)?;
-        }
-        Ok(())
-    }
-
-    fn try_group(
-        &mut self,
-        engine: &mut Engine,
-        group: &Group,
-        members: &[&Layer],
-        options: &dyn Fn(&Layer) -> Vec<Bits>,
-    ) -> anyhow::Result<()> {
-        let Some(samples) = members.first().and_then(|l| self.samples.get(&l.key())) else {
-            return Ok(());
-        };
-        let weights = members.iter().map(|l| self.values(l, "weight"));
-        let weights: Vec<Vec<f32>> = weights.collect::<anyhow::Result<_>>()?;
-        let views: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
-        let scales = smoothing::scales(samples, &views, members[0].size[1]);
-        let (mut plain, mut smooth) = (0.0, 0.0);
-        let mut changed = smoothing::norm(self.model, group, &scales)?;
-        let mut divided = Vec::new();
-        for (layer, weights) in members.iter().zip(&weights) {
-            let encodings = encodings(&options(layer));
-            let Some(samples) = self.samples.get(&layer.key()) else { return Ok(()) };
-            let problem = Problem { layer, weights, samples };
-            plain += error(&problem.round(engine, &encodings)?);
-            let samples = smoothing::divided(samples, &scales);
-            let weights = smoothing::multiplied(weights, &scales);
-            let problem = Problem { layer, weights: &weights, samples: &samples };
-            smooth += error(&problem.round(engine, &encodings)?);
-            let tensor = NewTensor::of_f32(layer.weight(), layer.shape.clone(), &weights);
-            changed.push(tensor.context("a layer has a matrix")?);
-            divided.push(samples);
-        }
-        log::debug!("{}: {plain:.2e}, smoothed {smooth:.2e}", group.norm);
-        if smooth < plain {
-            for (layer, samples) in members.iter().zip(divided) {
+            if !keep {
+                continue;
+            }
+            for (layer, samples) in members.iter().zip(trial.samples) {
                 self.samples.insert(layer.key(), samples);
-                self.smoothed.insert(layer.key(), changed.clone());
+                self.smoothed.insert(layer.key(), trial.smoothed.clone());
             }
         }
         Ok(())
     }
 
+    /// A group with its norm smoothed, where its layers were heard.
+    fn try_smoothing(&self, group: &Group, members: &[&Layer]) -> anyhow::Result<Option<Trial>> {
+        let heard: Vec<&Samples> =
+            members.iter().filter_map(|layer| self.samples.get(&layer.key())).collect();
+        let (Some(first), true) = (heard.first(), heard.len() == members.len()) else {
+            return Ok(None);
+        };
+        let weights = members.iter().map(|layer| self.values(layer, "weight"));
+        let weights: Vec<Vec<f32>> = weights.collect::<anyhow::Result<_>>()?;
+        let views: Vec<&[f32]> = weights.iter().map(Vec::as_slice).collect();
+        let scales = smoothing::scales(first, &views, members[0].size[1]);
+        let mut changed = smoothing::norm(self.model, group, &scales)?;
+        let multiplied: Vec<Vec<f32>> =
+            weights.iter().map(|weights| smoothing::multiplied(weights, &scales)).collect();
+        for (layer, weights) in members.iter().zip(&multiplied) {
+            let tensor = NewTensor::of_f32(layer.weight(), layer.shape.clone(), weights);
+            changed.push(tensor.context("a layer has a matrix")?);
+        }
+        let norm = format!("{}/{}", group.part, group.norm);
+        let samples = heard.into_iter().map(|s| smoothing::divided(s, &scales)).collect();
+        let smoothed = Smoothed { norm, changed };
+        Ok(Some(Trial { smoothed, samples, weights, multiplied }))
+    }
+
+    /// Whether the layers of a group lose less together when their norm is smoothed.
+    fn loses_less(
+        &self,
+        engine: &mut Engine,
+        members: &[&Layer],
+        trial: &Trial,
+        options: &dyn Fn(&Layer) -> Vec<Bits>,
+    ) -> anyhow::Result<bool> {
+        let (mut plain, mut smooth) = (0.0, 0.0);
+        for (i, layer) in members.iter().enumerate() {
+            let Some(samples) = self.samples.get(&layer.key()) else { return Ok(false) };
+            let mut error = |weights: &[f32], samples: &Samples| {
+                let problem = Problem { layer, weights, samples };
+                // Of the narrowest encoding, which comes first.
+                let rounded = problem.round(engine, &encodings(&options(layer)))?;
+                anyhow::Ok(rounded.first().map_or(0.0, |rounded| rounded.error))
+            };
+            plain += error(&trial.weights[i], samples)?;
+            smooth += error(&trial.multiplied[i], &trial.samples[i])?;
+        }
+        log::debug!("{}: {plain:.2e}, smoothed {smooth:.2e}", trial.smoothed.norm);
+        Ok(smooth < plain)
+    }
+
     /// A tensor of a layer.
     fn values(&self, layer: &Layer, kind: &str) -> anyhow::Result<Vec<f32>> {
         let name = format!("{}.{kind}", layer.name);
-        let smoothed = self.smoothed.get(&layer.key()).into_iter().flatten();
-        if let Some(tensor) = smoothed.into_iter().find(|tensor| tensor.name == name) {
+        let smoothed = self.smoothed.get(&layer.key()).map(|smoothed| &smoothed.changed);
+        if let Some(tensor) = smoothed.into_iter().flatten().find(|tensor| tensor.name == name) {
             return Ok(tensor.values());
         }
         Ok(self.model.weights(layer.part)?.view(&name)?.to_f32())
@@ -226,18 +281,13 @@ impl Pass<'_> {
             Candidate { bits, rounded, bytes: bytes(layer, bits), loss: None }
         };
         let options = options.iter().map(candidate).collect();
-        let smoothed = self.smoothed.remove(&layer.key()).unwrap_or_default();
+        let smoothed = self.smoothed.remove(&layer.key());
         Ok(Candidates { layer: layer.clone(), options, bias, smoothed })
     }
 }
 
 fn encodings(options: &[Bits]) -> Vec<Encoding> {
     options.iter().filter_map(|bits| bits.integers()).collect()
-}
-
-/// That of the narrowest encoding, which comes first.
-fn error(rounded: &[Rounded]) -> f64 {
-    rounded.first().map_or(0.0, |rounded| rounded.error)
 }
 
 /// Measures what each candidate in integers costs the picture, alone.

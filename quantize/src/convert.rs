@@ -22,8 +22,8 @@ use crate::recipe::{Bits, Recipe};
 use crate::report;
 use crate::time::TimeLimit;
 
-/// Bits of a mix's weights on average, where nothing else is asked for.
-const MIXED_BITS: f64 = 4.6;
+/// Where nothing else is asked for, a mix takes one part in so many more than all in int4.
+const SPARE: usize = 20;
 
 /// Converts, and says how the layers' encodings were chosen, where they were.
 pub(crate) fn run(arguments: &Convert, measured: &Measured) -> anyhow::Result<Vec<report::Choice>> {
@@ -94,19 +94,39 @@ fn measure(
             )
         }
     };
+    if options.len() > 1 {
+        // Before anything is painted.
+        let layers = Layer::all(model)?.into_iter();
+        let all: Vec<_> = layers.map(|l| Candidates::unrounded(l, &options)).collect();
+        choose((arguments, measured), model, &all)?;
+    }
     let mut painter = painter(arguments)?;
     let bits = |_: &Layer| options.clone();
-    let mut all =
-        Rounding { painter: &mut painter, calibration: &calibration, options: &bits }.all(watch)?;
+    let mut all = Rounding {
+        painter: &mut painter,
+        calibration: &calibration,
+        options: &bits,
+        smoothed: None,
+    }
+    .all(watch)?;
     let mut chosen = vec![0; all.len()];
     if options.len() > 1 {
         candidates::measure(&mut painter, &calibration, &mut all, watch)?;
-        chosen = plan::choose(model, &all, &limits(arguments, measured, model, &all)?)
-            .context("the budget cannot be kept")?;
+        chosen = choose((arguments, measured), model, &all)?;
     }
     let recipe = recipe(calibration, &all, &chosen);
     let choices = choices(&all, &chosen);
     Ok((Plan::new(all, &chosen)?, recipe, choices))
+}
+
+/// For every layer, the index of its option under the budget.
+fn choose(
+    (arguments, measured): (&Convert, &Measured),
+    model: &ModelFiles,
+    all: &[Candidates],
+) -> anyhow::Result<Vec<usize>> {
+    let limits = limits(arguments, measured, model, all)?;
+    plan::choose(model, all, &limits).context("the budget cannot be kept")
 }
 
 /// What a mix may take: what is asked for, or else a little more than all in int4.
@@ -116,12 +136,13 @@ fn limits(
     model: &ModelFiles,
     all: &[Candidates],
 ) -> anyhow::Result<Limits> {
-    let parameters: usize = all.iter().map(|c| c.layer.parameters()).sum();
+    let least = |c: &Candidates| c.options.iter().map(|o| o.bytes).min().unwrap_or(0);
+    let least: usize = all.iter().map(least).sum();
     let time = measured.budget_ms.zip(measured.board);
     let time = time.map(|(ms, board)| TimeLimit::new(model, board, ms / 1e3)).transpose()?;
     let file = measured.budget_mb.map(|mb| (mb * 1e6) as u64);
     let free = file.is_none() && time.is_none();
-    let layers = free.then_some((parameters as f64 * MIXED_BITS / 8.0) as usize);
+    let layers = free.then_some(least + least / SPARE);
     Ok(Limits { file, layers, time, without_encoder: arguments.without_encoder })
 }
 
@@ -145,7 +166,8 @@ fn choices(all: &[Candidates], chosen: &[usize]) -> Vec<report::Choice> {
 
 fn recipe(calibration: Calibration, all: &[Candidates], chosen: &[usize]) -> Recipe {
     let bits = all.iter().zip(chosen).map(|(c, i)| (c.layer.key(), c.options[*i].bits));
-    Recipe::new(calibration, bits.collect())
+    let smoothed = all.iter().filter_map(Candidates::smoothed_norm).map(str::to_owned);
+    Recipe::new(calibration, smoothed.collect(), bits.collect())
 }
 
 /// Rounds the layers as a recipe says.
@@ -164,8 +186,13 @@ fn follow(
         );
     }
     let bits = |layer: &Layer| vec![recipe.layers[&layer.key()]];
-    let all = Rounding { painter: &mut painter, calibration: &recipe.calibration, options: &bits }
-        .all(watch)?;
+    let all = Rounding {
+        painter: &mut painter,
+        calibration: &recipe.calibration,
+        options: &bits,
+        smoothed: Some(&recipe.smoothed),
+    }
+    .all(watch)?;
     let chosen = vec![0; all.len()];
     let choices = choices(&all, &chosen);
     Ok((Plan::new(all, &chosen)?, choices))

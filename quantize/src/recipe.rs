@@ -1,6 +1,6 @@
 //! A recipe: all that makes a file from a model, so that it can be made again, byte for byte.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
@@ -40,13 +40,19 @@ impl Bits {
 pub(crate) struct Recipe {
     version: u32,
     pub calibration: Calibration,
+    /// The norms that are smoothed, by `part/norm`.
+    pub smoothed: BTreeSet<String>,
     /// By `part/layer`; each layer that may work in integers.
     pub layers: BTreeMap<String, Bits>,
 }
 
 impl Recipe {
-    pub fn new(calibration: Calibration, layers: BTreeMap<String, Bits>) -> Self {
-        Self { version: VERSION, calibration, layers }
+    pub fn new(
+        calibration: Calibration,
+        smoothed: BTreeSet<String>,
+        layers: BTreeMap<String, Bits>,
+    ) -> Self {
+        Self { version: VERSION, calibration, smoothed, layers }
     }
 
     /// Reads a recipe.
