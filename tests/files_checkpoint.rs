@@ -262,6 +262,77 @@ fn a_checkpoint_has_the_weights_of_the_folder_it_was_made_from() {
     assert!(refused.ends_with("has configs of its own"), "{refused}");
 }
 
+/// The second text encoder of the tiny Stable Diffusion XL as OpenCLIP's own program would store it:
+/// q, k and v fused, the projection the other way round.
+fn open_clip_checkpoint(path: &Path, xl: &ModelFiles) {
+    let weights = xl.weights(Component::TextEncoder2).unwrap();
+    let read = |name: &str| weights.view(name).unwrap().to_f32();
+    let mut tensors: Vec<(String, Vec<usize>, Vec<f32>)> = Vec::new();
+    let mut add = |name: String, shape: &[usize], values: Vec<f32>| {
+        tensors.push((format!("conditioner.embedders.1.model.{name}"), shape.to_vec(), values));
+    };
+    let mut copy = |name: &str, from: &str| {
+        add(name.to_owned(), weights.view(from).unwrap().shape(), read(from));
+    };
+    copy("token_embedding.weight", "embeddings.token_embedding.weight");
+    copy("positional_embedding", "embeddings.position_embedding.weight");
+    for leaf in ["weight", "bias"] {
+        copy(&format!("ln_final.{leaf}"), &format!("final_layer_norm.{leaf}"));
+        for layer in 0..3 {
+            for (to, from) in [
+                ("ln_1", "layer_norm1"),
+                ("ln_2", "layer_norm2"),
+                ("attn.out_proj", "self_attn.out_proj"),
+                ("mlp.c_fc", "mlp.fc1"),
+                ("mlp.c_proj", "mlp.fc2"),
+            ] {
+                let to = format!("transformer.resblocks.{layer}.{to}.{leaf}");
+                copy(&to, &format!("encoder.layers.{layer}.{from}.{leaf}"));
+            }
+        }
+    }
+    for layer in 0..3 {
+        for (leaf, shape) in [("weight", &[96, 32][..]), ("bias", &[96])] {
+            let part = |q| read(&format!("encoder.layers.{layer}.self_attn.{q}_proj.{leaf}"));
+            let name = format!("transformer.resblocks.{layer}.attn.in_proj_{leaf}");
+            add(name, shape, ["q", "k", "v"].map(part).concat());
+        }
+    }
+    let projection = read("text_projection.weight");
+    let turned = (0..32 * 24).map(|i| projection[i % 24 * 32 + i / 24]).collect();
+    add("text_projection".to_owned(), &[32, 24], turned);
+    let bytes: Vec<Vec<u8>> = tensors
+        .iter()
+        .map(|(_, _, values)| values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        .collect();
+    let views: Vec<(&str, TensorView<'_>)> = tensors
+        .iter()
+        .zip(&bytes)
+        .map(|((name, shape, _), b)| {
+            (name.as_str(), TensorView::new(DType::F32, shape, b).unwrap())
+        })
+        .collect();
+    safetensors::write(path, &views).unwrap();
+}
+
+#[test]
+fn open_clips_fused_and_turned_matrices_are_taken_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.safetensors");
+    let source = fixtures().join("../pipeline/xl");
+    let xl = ModelFiles::open(&source).unwrap();
+    open_clip_checkpoint(&path, &xl);
+    let beside = Beside { configs: Some(source), ..Beside::default() };
+    let found = ModelFiles::open_with(&path, &beside).unwrap();
+    let found = found.weights(Component::TextEncoder2).unwrap();
+    let wanted = xl.weights(Component::TextEncoder2).unwrap();
+    assert!(found.tensors().map(|t| t.name).eq(wanted.tensors().map(|t| t.name)));
+    for info in wanted.tensors() {
+        let (a, b) = (found.view(info.name).unwrap(), wanted.view(info.name).unwrap());
+        assert_eq!((a.shape(), a.to_f32()), (b.shape(), b.to_f32()), "{}", info.name);
+    }
+}
+
 #[test]
 fn a_tokenizer_is_taken_from_where_it_is_named() {
     let folder = tempfile::tempdir().unwrap();
