@@ -17,6 +17,16 @@ boards:
     cargo arm64
     cargo armv7
 
+# The quantised default model again, from its recipe (the same bytes), and its report.
+model:
+    cargo run --release -p pochade-quantize -- models/default -o models/default.gguf \
+        --recipe models/default.toml --report models/report --prompts models/report.txt --report-seeds 1
+
+# The recipe itself, measured anew: after training.
+recipe:
+    cargo run --release -p pochade-quantize -- models/default -o models/default.gguf \
+        --weights mixed --calibrate models/calibration.txt --save-recipe models/default.toml
+
 # Speed of the engine's products on this machine.
 bench:
     cargo bench -p pochade-engine

@@ -45,7 +45,10 @@ pub struct Board {
     pub ram: usize,
 }
 
-const MIB: usize = 1 << 20;
+/// Mebibytes in bytes, as far as addresses go.
+const fn mebibytes(count: usize) -> usize {
+    count.saturating_mul(1 << 20)
+}
 
 impl Board {
     /// All boards, the fastest first.
@@ -60,7 +63,7 @@ impl Board {
             float: 8.0,
             memory_gb_per_s: 30.0,
             storage_gb_per_s: 0.5,
-            ram: 6500 * MIB,
+            ram: mebibytes(6500),
         },
         Self {
             name: "pi5",
@@ -72,7 +75,7 @@ impl Board {
             float: 8.0,
             memory_gb_per_s: 11.0,
             storage_gb_per_s: 0.08,
-            ram: 3600 * MIB,
+            ram: mebibytes(3600),
         },
         Self {
             name: "pi4",
@@ -84,7 +87,7 @@ impl Board {
             float: 4.0,
             memory_gb_per_s: 4.4,
             storage_gb_per_s: 0.04,
-            ram: 1650 * MIB,
+            ram: mebibytes(1650),
         },
         Self {
             name: "jetson-nano",
@@ -96,7 +99,7 @@ impl Board {
             float: 4.0,
             memory_gb_per_s: 12.0,
             storage_gb_per_s: 0.08,
-            ram: 3300 * MIB,
+            ram: mebibytes(3300),
         },
         Self {
             name: "pi3",
@@ -108,7 +111,7 @@ impl Board {
             float: 4.0,
             memory_gb_per_s: 1.8,
             storage_gb_per_s: 0.023,
-            ram: 780 * MIB,
+            ram: mebibytes(780),
         },
         Self {
             name: "zero2",
@@ -120,7 +123,7 @@ impl Board {
             float: 4.0,
             memory_gb_per_s: 1.8,
             storage_gb_per_s: 0.023,
-            ram: 330 * MIB,
+            ram: mebibytes(330),
         },
     ];
 

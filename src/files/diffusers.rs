@@ -7,8 +7,7 @@
 //! vae/..             text_encoder/config.json  text_encoder/model.safetensors
 //! tokenizer/vocab.json  tokenizer/merges.txt  ..               scheduler/scheduler_config.json
 //! ```
-//! The same files can be baked into the binary. What a JSON file names is only ever a plain file of
-//! the same folder.
+//! What a JSON file names is only ever a plain file of the same folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -19,9 +18,6 @@ use sha2::{Digest, Sha256};
 use super::bytes::read_small;
 use super::{Component, FileBytes, FileError, TensorFile, safetensors};
 use crate::text::{Tokenizer, TokenizerError};
-
-/// File names and contents that are part of the binary, names with `/` between folder and file.
-pub type EmbeddedFiles = &'static [(&'static str, &'static [u8])];
 
 const INDEX: &str = "model_index.json";
 /// Where the autoencoder's config is when its halves are apart, as graphs are.
@@ -41,18 +37,11 @@ const STEMS: [&str; 4] =
 /// Variants that are the same weights in another encoding, the preferred one first.
 const VARIANTS: [&str; 4] = ["", ".fp16", ".bf16", ".fp32"];
 
-/// Where the files are.
-#[derive(Clone, Debug)]
-enum Place {
-    Disk(PathBuf),
-    Embedded(EmbeddedFiles),
-}
-
 /// A model in diffusers' layout.
 #[derive(Clone, Debug)]
 pub(super) struct DiffusersFolder {
     origin: String,
-    place: Place,
+    folder: PathBuf,
     index: Value,
 }
 
@@ -65,23 +54,15 @@ impl DiffusersFolder {
             );
             return Err(FileError::NotAModel { file: origin, problem });
         }
-        Self::new(origin, Place::Disk(folder.to_owned()))
+        let mut opened = Self::bare(folder);
+        opened.index = opened.json(INDEX)?;
+        Ok(opened)
     }
 
     /// A folder without an index, for its tokenizers alone.
     pub(super) fn bare(folder: &Path) -> Self {
-        let place = Place::Disk(folder.to_owned());
-        Self { origin: folder.display().to_string(), place, index: Value::Null }
-    }
-
-    pub(super) fn embedded(origin: &str, files: EmbeddedFiles) -> Result<Self, FileError> {
-        Self::new(origin.to_owned(), Place::Embedded(files))
-    }
-
-    fn new(origin: String, place: Place) -> Result<Self, FileError> {
-        let mut folder = Self { origin, place, index: Value::Null };
-        folder.index = folder.json(INDEX)?;
-        Ok(folder)
+        let origin = folder.display().to_string();
+        Self { origin, folder: folder.to_owned(), index: Value::Null }
     }
 
     pub(super) fn origin(&self) -> &str {
@@ -267,31 +248,15 @@ impl DiffusersFolder {
     }
 
     fn exists(&self, path: &str) -> bool {
-        match &self.place {
-            Place::Disk(folder) => folder.join(path).is_file(),
-            Place::Embedded(files) => files.iter().any(|(name, _)| *name == path),
-        }
+        self.folder.join(path).is_file()
     }
 
     fn bytes(&self, path: &str) -> Result<FileBytes, FileError> {
-        match &self.place {
-            Place::Disk(folder) => FileBytes::map(&folder.join(path)),
-            Place::Embedded(files) => files
-                .iter()
-                .find(|(name, _)| *name == path)
-                .map(|(_, bytes)| FileBytes::Static(bytes))
-                .ok_or_else(|| FileError::MissingPart {
-                    file: self.origin.clone(),
-                    part: path.to_owned(),
-                }),
-        }
+        FileBytes::map(&self.folder.join(path))
     }
 
     fn small(&self, path: &str) -> Result<Vec<u8>, FileError> {
-        match &self.place {
-            Place::Disk(folder) => read_small(&folder.join(path), JSON_CAP),
-            Place::Embedded(_) => self.bytes(path).map(|bytes| bytes.to_vec()),
-        }
+        read_small(&self.folder.join(path), JSON_CAP)
     }
 
     fn json(&self, path: &str) -> Result<Value, FileError> {

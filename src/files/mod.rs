@@ -26,7 +26,6 @@ pub use bytes::FileBytes;
 pub use checkpoint::{Checkpoint, Predicts};
 pub use component::Component;
 pub use config::Config;
-pub use diffusers::EmbeddedFiles;
 pub use error::FileError;
 pub use loaded::{ComponentWeights, NewTensor, TensorInfo};
 pub use pack::{Packed, Progress, pack, pack_with, packed_bytes};

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use pochade_engine::DType;
 use serde_json::Value;
 
-use super::diffusers::{DiffusersFolder, EmbeddedFiles};
+use super::diffusers::DiffusersFolder;
 use super::gguf::{Gguf, Value as Entry};
 use super::loaded::Found;
 use super::names::{self, Cut, NameMap};
@@ -132,12 +132,12 @@ impl ModelFiles {
         Ok(self)
     }
 
-    /// Opens a diffusers folder that is part of the binary; `origin` names it in messages.
+    /// Opens a GGUF file that is part of the binary; `origin` names it in messages.
     ///
     /// # Errors
-    /// When a file is missing or contradicts itself.
-    pub fn embedded(origin: &str, files: EmbeddedFiles) -> Result<Self, FileError> {
-        Self::from_folder(DiffusersFolder::embedded(origin, files)?)
+    /// When it contradicts itself.
+    pub fn embedded(origin: &str, bytes: &'static [u8]) -> Result<Self, FileError> {
+        Self::from_gguf(Gguf::parse(origin, FileBytes::Static(bytes))?)
     }
 
     /// Takes a GGUF file that is open already. One without configs is taken as a checkpoint.
