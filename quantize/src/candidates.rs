@@ -310,7 +310,7 @@ pub(crate) fn measure(
     watch.says("trying");
     for candidates in all {
         for option in 0..candidates.options.len() {
-            if candidates.options[option].rounded.is_none() {
+            if candidates.options[option].rounded.is_none() || !candidates.layer.is_heard() {
                 candidates.options[option].loss = Some(Loss::default());
                 continue;
             }

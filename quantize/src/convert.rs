@@ -94,14 +94,22 @@ fn measure(
             )
         }
     };
+    // What painting does not need cannot be measured, so it is not kept in less than int8 of a mix.
+    let bits = |layer: &Layer| match options[..] {
+        [_, wider, ..] if !layer.is_heard() => vec![wider],
+        _ => options.clone(),
+    };
     if options.len() > 1 {
         // Before anything is painted.
         let layers = Layer::all(model)?.into_iter();
-        let all: Vec<_> = layers.map(|l| Candidates::unrounded(l, &options)).collect();
+        let unrounded = |layer: Layer| {
+            let bits = bits(&layer);
+            Candidates::unrounded(layer, &bits)
+        };
+        let all: Vec<_> = layers.map(unrounded).collect();
         choose((arguments, measured), model, &all)?;
     }
     let mut painter = painter(arguments)?;
-    let bits = |_: &Layer| options.clone();
     let mut all = Rounding {
         painter: &mut painter,
         calibration: &calibration,

@@ -17,6 +17,11 @@ pub(crate) struct Layer {
     pub bias: bool,
 }
 
+/// Whether a tensor or layer of an autoencoder is of the half that reads pictures.
+pub(crate) fn is_of_encoder(name: &str) -> bool {
+    name.starts_with("encoder.") || name == "quant_conv" || name.starts_with("quant_conv.")
+}
+
 impl Layer {
     /// All of a model, in the order of execution.
     pub fn all(model: &ModelFiles) -> Result<Vec<Self>, FileError> {
@@ -45,6 +50,11 @@ impl Layer {
     /// The part and the name: how recipes and reports call it.
     pub fn key(&self) -> String {
         format!("{}/{}", self.part, self.name)
+    }
+
+    /// Whether painting from words needs it: all but the half of the autoencoder that reads pictures.
+    pub fn is_heard(&self) -> bool {
+        self.part != Component::Autoencoder || !is_of_encoder(&self.name)
     }
 
     /// The name of its weight.

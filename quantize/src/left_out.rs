@@ -4,6 +4,8 @@ use pochade::files::gguf::Value;
 use pochade::files::{Component, Packing, TensorEncoding, TensorInfo};
 use pochade_engine::{Encoding, Filter, TensorView, WeightError};
 
+use crate::layer::is_of_encoder;
+
 /// Another packing but for the encoder, where that is left out.
 pub(crate) struct WithoutEncoder<'a> {
     pub packing: &'a mut dyn Packing,
@@ -12,8 +14,7 @@ pub(crate) struct WithoutEncoder<'a> {
 
 impl Packing for WithoutEncoder<'_> {
     fn encoding(&self, part: Component, tensor: &TensorInfo<'_>) -> TensorEncoding {
-        let of_encoder = ["encoder.", "quant_conv."].iter().any(|n| tensor.name.starts_with(n));
-        if self.leaves_out && part == Component::Autoencoder && of_encoder {
+        if self.leaves_out && part == Component::Autoencoder && is_of_encoder(tensor.name) {
             return TensorEncoding::LeftOut;
         }
         self.packing.encoding(part, tensor)

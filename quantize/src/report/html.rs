@@ -275,8 +275,9 @@ fn choices(report: &Report, out: &mut String) {
     }
     let _ = write!(
         out,
-        "<section><h2>Choices</h2><p class=\"note\">How every layer came to its encoding: what the \
-         model loses by it, and how its values were found.</p><details><summary>{} \
+        "<section><h2>Choices</h2><p class=\"note\">How every layer came to its encoding. Its \
+         sensitivity is the squared error of the pictures where it was tried alone, in levels of 0 \
+         to 255, and else that of its own outputs relative to their square.</p><details><summary>{} \
          layers</summary>",
         report.choices.len()
     );

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::model::{Layer, Report};
+use super::model::{Choice, Layer, Report};
 use super::text::{bytes, decibels, memory, millions, parameters, percent, seconds};
 
 /// Layers that are told one by one.
@@ -131,22 +131,29 @@ fn boards(report: &Report, out: &mut String) {
     table(out, &head, rows);
 }
 
+/// Choices that are told, the most sensitive first.
+const CHOICES: usize = 12;
+
 fn choices(report: &Report, out: &mut String) {
     if report.choices.is_empty() {
         return;
     }
     out.push_str("## Choices\n\n");
-    let rows = report.choices.iter().map(|choice| {
+    let mut choices: Vec<&Choice> = report.choices.iter().collect();
+    choices.sort_by(|a, b| b.sensitivity.total_cmp(&a.sensitivity));
+    let rows = choices.iter().take(CHOICES).map(|choice| {
         let name = format!("{} `{}`", choice.part, choice.layer);
         let lost = format!("{:.3e}", choice.sensitivity);
         vec![name, choice.encoding.clone(), cell(&choice.method), lost]
     });
     table(out, &["layer", "encoding", "method", "sensitivity"], rows);
+    if let Some(more) = choices.len().checked_sub(CHOICES).filter(|more| *more > 0) {
+        out.push_str(&format!("\n{more} less sensitive ones are in the page.\n"));
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::model::Choice;
     use super::*;
 
     #[test]

@@ -22,6 +22,8 @@ use crate::layer::Layer;
 /// How a layer was rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Method {
+    /// To nearest, since painting does not need the layer.
+    Unheard,
     Nearest,
     Compensated,
 }
@@ -29,6 +31,7 @@ pub(crate) enum Method {
 impl Method {
     pub fn name(self) -> &'static str {
         match self {
+            Self::Unheard => "nearest, not heard",
             Self::Nearest => "nearest",
             Self::Compensated => "compensated",
         }
@@ -65,14 +68,14 @@ impl Problem<'_> {
         engine: &mut Engine,
         encodings: &[Encoding],
     ) -> anyhow::Result<Vec<Rounded>> {
+        if self.samples.held_out.is_empty() {
+            return encodings.iter().map(|encoding| self.unheard(*encoding)).collect();
+        }
         let mean = self.mean();
         let factor = self.factor(engine, mean.as_deref())?;
         let judge = Judge::new(engine, self, mean.as_deref())?;
         let best = |encoding: &Encoding| {
-            let nearest = matrix::with_view(self.weights, &self.layer.size, |view| {
-                Filter::rounded(view, None, *encoding)
-            })?;
-            let nearest = judge.judge(engine, Method::Nearest, nearest?)?;
+            let nearest = judge.judge(engine, Method::Nearest, self.nearest(*encoding)?)?;
             let Some(factor) = &factor else { return Ok(nearest) };
             let integers = nearest_plane::round(self.layer, self.weights, factor, *encoding);
             let filter = Filter::from_integers(self.layer.size, &integers, None)?;
@@ -80,6 +83,18 @@ impl Problem<'_> {
             Ok(if compensated.error < nearest.error { compensated } else { nearest })
         };
         encodings.iter().map(best).collect()
+    }
+
+    fn nearest(&self, encoding: Encoding) -> anyhow::Result<Filter> {
+        let rounded = matrix::with_view(self.weights, &self.layer.size, |view| {
+            Filter::rounded(view, None, encoding)
+        })?;
+        Ok(rounded?)
+    }
+
+    fn unheard(&self, encoding: Encoding) -> anyhow::Result<Rounded> {
+        let (filter, method) = (self.nearest(encoding)?, Method::Unheard);
+        Ok(Rounded { filter, bias_shift: None, method, error: 0.0 })
     }
 
     /// The factor of the correlations of the inputs, with the mean taken out where a bias takes the
