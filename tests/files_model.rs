@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use pochade::files::gguf::{Gguf, GgufWriter, TensorSpec, Value};
 use pochade::files::{
-    Component, EmbeddedFiles, FileBytes, FileError, ModelFiles, Progress, TensorSource,
-    WeightEncoding, Weights, pack, safetensors,
+    Component, FileBytes, FileError, ModelFiles, Progress, TensorSource, WeightEncoding, Weights,
+    pack, safetensors,
 };
 use pochade_engine::{DType, TensorView};
 
@@ -43,20 +43,6 @@ fn copy() -> tempfile::TempDir {
     to
 }
 
-fn embedded() -> ModelFiles {
-    let mut names = Vec::new();
-    files_below(&tiny(), &tiny(), &mut names);
-    let files: Vec<(&'static str, &'static [u8])> = names
-        .into_iter()
-        .map(|name| {
-            let bytes: &'static [u8] = fs::read(tiny().join(&name)).unwrap().leak();
-            (&*name.leak(), bytes)
-        })
-        .collect();
-    let files: EmbeddedFiles = files.leak();
-    ModelFiles::embedded("the embedded model", files).unwrap()
-}
-
 const WITH_WEIGHTS: [Component; 3] =
     [Component::TextEncoder, Component::Unet, Component::Autoencoder];
 
@@ -79,8 +65,13 @@ fn a_folder_gives_all_tensors_by_canonical_names() {
 }
 
 #[test]
-fn a_folder_in_the_binary_is_the_folder_on_disk() {
-    let (disk, memory) = (ModelFiles::open(&tiny()).unwrap(), embedded());
+fn a_file_in_the_binary_is_the_file_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.gguf");
+    let model = ModelFiles::open(&tiny()).unwrap();
+    pack(&model, &path, WeightEncoding::Int8, |_| ControlFlow::Continue(())).unwrap();
+    let disk = ModelFiles::open(&path).unwrap();
+    let memory = ModelFiles::embedded("the binary", fs::read(&path).unwrap().leak()).unwrap();
     assert_eq!(disk.sha256().unwrap(), memory.sha256().unwrap());
     for component in WITH_WEIGHTS {
         assert_eq!(disk.config(component).unwrap(), memory.config(component).unwrap());
