@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::aligned::Aligned;
 use crate::int_weights::{Encoding, IntPanels, Integers, PanelBytes, PanelShape, StoredPanels};
 use crate::mapped::MappedBytes;
+use crate::random::Storage;
 use crate::tensor::{DType, TensorView};
 
 /// Outputs per panel, on every instruction set.
@@ -222,22 +223,22 @@ impl Filter {
     /// # Errors
     /// When `weight` is neither a matrix nor a filter.
     pub fn hollow(weight: &TensorView<'_>, bias: bool) -> Result<Self, WeightError> {
-        let size = extent(weight)?;
-        let panels = match weight.dtype() {
-            DType::F16 => Panels::F16(Aligned::zeros(0)),
-            _ => Panels::F32(Aligned::zeros(0)),
-        };
-        Ok(Self::from_parts(panels, bias.then(Vec::new), size))
+        let storage = if weight.dtype() == DType::F16 { Storage::F16 } else { Storage::F32 };
+        Ok(Self::hollow_in(extent(weight)?, storage, bias))
     }
 
-    /// The same for integer weights of a layer `[out, in, kh, kw]`.
-    pub fn hollow_panels(
+    /// The same for a layer `[out, in, kh, kw]` whose weights are kept in `storage`.
+    pub fn hollow_in(
         [outputs, channels, kh, kw]: [usize; 4],
-        encoding: Encoding,
+        storage: Storage,
         bias: bool,
     ) -> Self {
         let shape = PanelShape { outputs, taps: kh * kw, channels };
-        let panels = Panels::Int(IntPanels::hollow(encoding, shape));
+        let panels = match storage {
+            Storage::F32 => Panels::F32(Aligned::zeros(0)),
+            Storage::F16 => Panels::F16(Aligned::zeros(0)),
+            Storage::Int(encoding) => Panels::Int(IntPanels::hollow(encoding, shape)),
+        };
         Self::from_parts(panels, bias.then(Vec::new), [outputs, channels, kh, kw])
     }
 

@@ -43,7 +43,7 @@ impl TimeLimit {
         let mut own = 0.0;
         for (layer, bits) in layers {
             let part = planned.entry(layer.part).or_default();
-            part.insert(layer.name.clone(), filter_encoding(*bits));
+            part.insert(layer.weight(), filter_encoding(*bits));
             own += self.of_layer(layer, *bits);
         }
         let predicted = predict_as(model, &[self.board], &planned)?;

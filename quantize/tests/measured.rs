@@ -122,3 +122,26 @@ fn what_cannot_be_measured_is_refused_in_a_sentence() {
         assert_eq!(said.trim_end().lines().count(), 1, "{said}");
     }
 }
+
+#[test]
+fn a_mix_keeps_a_budget_of_time_that_not_all_encodings_would() {
+    let workshop = Workshop::new();
+    let seconds = |report: &str| {
+        let text = fs::read_to_string(workshop.path(report).join("report.json")).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let boards = json["boards"].as_array().unwrap();
+        let board = boards.iter().find(|board| board["board"] == "zero2").unwrap();
+        board["predicted_seconds"].as_f64().unwrap()
+    };
+    let report = |folder| ["--report", folder, "--report-pictures", "0"];
+    let whole = [&["--weights", "f16"], &report("whole")[..]].concat();
+    expect_success(&workshop.convert("whole.gguf", &whole));
+    let least = [&["--weights", "int4"], &report("least")[..]].concat();
+    expect_success(&workshop.convert("least.gguf", &least));
+    let (least, whole) = (seconds("least"), seconds("whole"));
+    let budget = (least + whole) / 2.0;
+    let asked = ["--board", "zero2", "--budget-ms", &(1e3 * budget).to_string()];
+    expect_success(&workshop.mix("mix.gguf", &[&asked[..], &report("mix")].concat()));
+    let found = seconds("mix");
+    assert!(least <= found && found <= budget, "{least} <= {found} <= {budget} < {whole}");
+}

@@ -77,11 +77,11 @@ impl Packing for WeightEncoding {
             Some(integers) => TensorEncoding::Integers(integers),
             None if *self == Self::Int4
                 && tensor.name == TOKENS
-                && is_in_rows_of_blocks(tensor) =>
+                && is_in_rows_of_blocks(tensor.shape) =>
             {
                 TensorEncoding::Float(DType::Q4_0)
             }
-            None if *self != Self::F16 && is_in_rows_of_blocks(tensor) => {
+            None if *self != Self::F16 && is_in_rows_of_blocks(tensor.shape) => {
                 TensorEncoding::Float(DType::Q8_0)
             }
             None if tensor.shape.len() > 1 => TensorEncoding::Float(DType::F16),
@@ -92,8 +92,8 @@ impl Packing for WeightEncoding {
 }
 
 /// Whether a tensor is a matrix whose rows are whole blocks of ggml's types.
-fn is_in_rows_of_blocks(tensor: &TensorInfo<'_>) -> bool {
-    matches!(*tensor.shape, [_, columns] if columns.is_multiple_of(DType::Q8_0.block()))
+pub(super) fn is_in_rows_of_blocks(shape: &[usize]) -> bool {
+    matches!(*shape, [_, columns] if columns.is_multiple_of(DType::Q8_0.block()))
 }
 
 /// Whether a tensor is the weight of a layer that may work in integers.

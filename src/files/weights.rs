@@ -11,10 +11,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use pochade_engine::{
-    DType, Encoding, Filter, MappedBytes, Norm, PanelShape, StoredPanels, TensorView, WeightError,
+    DType, Encoding, Filter, MappedBytes, Norm, PanelShape, Storage, StoredPanels, TensorView,
+    WeightError,
 };
 
-use super::{FileError, FilterEncoding, RandomWeights, precision};
+use super::{FileError, FilterEncoding, RandomWeights, packing, precision};
 
 /// Bytes of a table that are copied before their pages are given back.
 const COPIED_AT_ONCE: usize = 1 << 20;
@@ -68,7 +69,7 @@ impl Deref for TableBytes {
     }
 }
 
-/// Encodings of the weights of layers, by their canonical names.
+/// Encodings of the weights of layers, by the weights' canonical names (`X.weight`).
 pub type PlannedEncodings = HashMap<String, FilterEncoding>;
 
 /// Packs a weight and its bias.
@@ -105,7 +106,7 @@ impl<'a> Weights<'a> {
     }
 
     /// The same for a file that is not written yet: the layers of a source in floating point as
-    /// `planned` says, all others in f16.
+    /// `planned` says, all others as files in integers keep them.
     pub fn hollow_as(source: &'a dyn TensorSource, planned: &'a PlannedEncodings) -> Self {
         Self { planned: Some(planned), ..Self::hollow(source) }
     }
@@ -273,7 +274,9 @@ impl<'a> Weights<'a> {
         let packed = match (self.rounds(weight), self.hollow) {
             (None, true) => self.outlined(weight, bias.is_some()),
             (None, false) => pack(weight, bias.as_ref()),
-            (Some(size), true) => Ok(Filter::hollow_panels(size, Encoding::Int8, bias.is_some())),
+            (Some(size), true) => {
+                Ok(Filter::hollow_in(size, Storage::Int(Encoding::Int8), bias.is_some()))
+            }
             (Some(_), false) => Filter::rounded(weight, bias.as_ref(), Encoding::Int8),
         };
         self.source.release(&self.full("weight"));
@@ -283,19 +286,19 @@ impl<'a> Weights<'a> {
     /// The layer of `weight` without its values, in the encoding that is planned for it.
     fn outlined(&self, weight: &TensorView<'_>, bias: bool) -> Result<Filter, WeightError> {
         let Some(planned) = self.planned else { return Filter::hollow(weight, bias) };
-        let encoding = planned.get(&self.full("weight")).copied();
-        let size = precision::size(weight.shape()).unwrap_or_default();
-        match encoding.unwrap_or(FilterEncoding::F16) {
-            FilterEncoding::Int8 => Ok(Filter::hollow_panels(size, Encoding::Int8, bias)),
-            FilterEncoding::Int4 => Ok(Filter::hollow_panels(size, Encoding::Int4, bias)),
-            FilterEncoding::F32 => Filter::hollow(weight, bias),
-            FilterEncoding::F16 => {
-                // Only shape and encoding count: any bytes will do, if they are enough.
-                let bytes = weight.bytes().get(..weight.len() * DType::F16.bytes());
-                let half = bytes.and_then(|b| TensorView::new(DType::F16, weight.shape(), b));
-                Filter::hollow(half.as_ref().unwrap_or(weight), bias)
-            }
-        }
+        let Some(size) = precision::size(weight.shape()) else {
+            return Filter::hollow(weight, bias);
+        };
+        let storage = match planned.get(&self.full("weight")) {
+            Some(FilterEncoding::Int8) => Storage::Int(Encoding::Int8),
+            Some(FilterEncoding::Int4) => Storage::Int(Encoding::Int4),
+            Some(FilterEncoding::F16) => Storage::F16,
+            Some(FilterEncoding::F32) => Storage::F32,
+            // The blocks of matrices that work in floating point are read as f32.
+            None if packing::is_in_rows_of_blocks(weight.shape()) => Storage::F32,
+            None => Storage::F16,
+        };
+        Ok(Filter::hollow_in(size, storage, bias))
     }
 
     /// The sizes of a layer whose weights are in ggml's blocks, where it works in integers: they
@@ -326,7 +329,7 @@ impl<'a> Weights<'a> {
         let stored = StoredPanels { weight, steps, multipliers };
         let bias = self.bias(outputs)?;
         let filter = match self.hollow {
-            true => Ok(Filter::hollow_panels(size, stored.encoding(), bias.is_some())),
+            true => Ok(Filter::hollow_in(size, Storage::Int(stored.encoding()), bias.is_some())),
             false => {
                 let mapped = self.source.mapped(&self.full("weight"));
                 Filter::from_panels(size, &stored, mapped, bias.as_ref())

@@ -56,7 +56,7 @@ pub fn predict(files: &ModelFiles, boards: &[Board]) -> Result<Vec<Prediction>, 
 }
 
 /// What it takes once the layers of `files`, which are in floating point, are kept as `planned`
-/// says, and all others in f16; parts that are not planned stay as they are.
+/// says, and all others as files in integers keep them; parts that are not planned stay as they are.
 ///
 /// # Errors
 /// As [`predict`].
