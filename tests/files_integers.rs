@@ -7,8 +7,10 @@ use std::sync::Arc;
 
 use pochade::files::gguf::{Gguf, GgufWriter, TensorSpec, Value};
 use pochade::files::{
-    Component, ComponentWeights, FileBytes, FileError, ModelFiles, WeightEncoding, Weights, pack,
+    Component, ComponentWeights, FileBytes, FileError, ModelFiles, NewTensor, WeightEncoding,
+    Weights, pack,
 };
+use pochade::nets::{UNet, UNetConfig};
 use pochade::paint::Memory;
 use pochade_engine::{DType, Encoding, Filter, PanelShape, TensorView};
 
@@ -299,4 +301,26 @@ fn a_weight_that_is_no_number_is_not_rounded() {
     let wanted = "proj_in.weight' has a value that is no finite number";
     assert!(error.contains(wanted), "{error}");
     assert!(!path.exists());
+}
+
+#[test]
+fn a_split_that_is_not_one_of_channels_is_refused_by_its_name() {
+    let mut model = ModelFiles::open(&fixtures().join("files/tiny")).unwrap();
+    let weights = model.weights(Component::Unet).unwrap();
+    let name = "output_blocks.0.0.skip_connection.weight";
+    let filter = Filter::rounded(&weights.view(name).unwrap(), None, Encoding::Int8).unwrap();
+    let channels = filter.channels();
+    drop(weights);
+    let config = UNetConfig::from_diffusers(model.config(Component::Unet).unwrap()).unwrap();
+    for (at, fits) in [(1.0, true), (0.0, false), (1.5, false), (channels as f32, false)] {
+        let mut tensors = NewTensor::panels(name, &filter);
+        tensors.extend(NewTensor::of_f32(format!("{name}.split"), vec![1], &[at]));
+        model.replace(Component::Unet, tensors);
+        let weights = model.weights(Component::Unet).unwrap();
+        let loaded = UNet::load(&Weights::new(&weights), &config);
+        assert_eq!(loaded.is_ok(), fits, "{at}");
+        if let Err(error) = loaded {
+            assert!(error.to_string().contains("skip_connection.weight.split"), "{error}");
+        }
+    }
 }

@@ -252,6 +252,8 @@ pub struct Tap {
     pub kernel: (usize, usize),
     /// How the kernel moves.
     pub spec: ConvSpec,
+    /// Where two values were put side by side: how many channels the first has.
+    pub joined_at: Option<usize>,
 }
 
 /// A network for one set of shapes, built node by node. See the module's header.
@@ -296,7 +298,9 @@ impl Graph {
             Op::Conv { filter, spec, .. } => {
                 let (layer, input) = (filter.name()?.clone(), node.inputs[0]);
                 let (shape, kernel) = (self.shape(input), filter.kernel());
-                wanted(&layer).then_some(Tap { layer, input, shape, kernel, spec: *spec })
+                let joined_at = self.joined(input).map(|[first, _]| self.shape(first).c);
+                let tap = Tap { layer, input, shape, kernel, spec: *spec, joined_at };
+                wanted(&tap.layer).then_some(tap)
             }
             _ => None,
         };
@@ -435,6 +439,14 @@ impl Graph {
             format!("channels of {sb} put behind those of {sa}")
         });
         self.push(Op::Concat, &[a, b], sa.with_channels(sa.c + sb.c))
+    }
+
+    /// What [`Graph::concat`] put side by side; `None` for any other value.
+    pub fn joined(&self, value: Value) -> Option<[Value; 2]> {
+        match &self.nodes[value.index()] {
+            Node { op: Op::Concat, inputs, .. } => Some([inputs[0], inputs[1]]),
+            _ => None,
+        }
     }
 
     /// Puts the tokens of `b` behind those of `a`: `[n, ta + tb, c]`.

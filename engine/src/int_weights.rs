@@ -345,6 +345,30 @@ impl IntPanels {
         Ok(panels)
     }
 
+    /// The weights of some channels, in int8: every int4 weight is one too.
+    pub fn channels(&self, wanted: Range<usize>) -> Self {
+        let PanelShape { outputs, taps, .. } = self.shape;
+        let shape = PanelShape { channels: wanted.len(), ..self.shape };
+        if self.steps.is_empty() {
+            return Self::hollow(Encoding::Int8, shape);
+        }
+        let mut panels = Self::zeros(Encoding::Int8, shape);
+        panels.steps.copy_from_slice(&self.steps);
+        if let Values::Int8(values) = &mut panels.values {
+            let values = values.own();
+            for output in 0..outputs {
+                for (channel, from) in wanted.clone().enumerate() {
+                    for tap in 0..taps {
+                        let value = self.value(output, tap, from) as i8;
+                        values[shape.at(output, tap, channel)] = value;
+                    }
+                }
+            }
+        }
+        panels.count_totals();
+        panels
+    }
+
     /// Takes weights as they are stored: a copy, or where `mapped` says that the values lie in a
     /// file, those bytes themselves.
     pub fn stored(

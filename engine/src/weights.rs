@@ -9,6 +9,7 @@
 //! a scratch buffer that stays in the second-level cache while all pixels pass over it.
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::aligned::Aligned;
@@ -155,6 +156,22 @@ impl Filter {
     /// The same filter under the name of its layer.
     pub fn named(self, name: &str) -> Self {
         Self { name: Some(name.into()), ..self }
+    }
+
+    /// The filter of the first `channels`, without bias, and that of the rest: what they make of the
+    /// two parts of an input adds up to what the whole filter makes of it, but that each part is
+    /// rounded by its own range. Weights in int4 become int8, which holds them too. `None` for weights
+    /// in floating point, and where there is nothing on one side.
+    pub fn split(&self, channels: usize) -> Option<[Self; 2]> {
+        let Panels::Int(panels) = &self.panels else { return None };
+        if channels == 0 || channels >= self.channels {
+            return None;
+        }
+        let part = |range: Range<usize>, bias| {
+            let size = [self.outputs, range.len(), self.kernel.0, self.kernel.1];
+            Self::from_parts(Panels::Int(panels.channels(range)), bias, size)
+        };
+        Some([part(0..channels, None), part(channels..self.channels, self.bias.clone())])
     }
 
     /// The name of its layer, if it was given one.
@@ -352,5 +369,40 @@ impl Codebook {
     /// Channels of one code.
     pub fn channels(&self) -> usize {
         self.channels
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_parts_of_a_split_filter_are_the_weights_of_the_whole() {
+        let (outputs, channels, at) = (18, 40, 23);
+        let values: Vec<u8> = (0..outputs * channels)
+            .flat_map(|i| ((i * 37 % 101) as f32 - 50.0).to_le_bytes())
+            .collect();
+        let shape = [outputs, channels];
+        let weight = TensorView::new(DType::F32, &shape, &values).expect("a matrix");
+        for encoding in [Encoding::Int8, Encoding::Int4] {
+            let whole = Filter::rounded(&weight, None, encoding).expect("it is finite");
+            let [first, second] = whole.split(at).expect("a split within the channels");
+            let rows = |filter: &Filter| filter.rounded_values().expect("integers");
+            let (whole, first, second) = (rows(&whole), rows(&first), rows(&second));
+            for (o, row) in whole.chunks_exact(channels).enumerate() {
+                assert_eq!(row[..at], first[o * at..(o + 1) * at], "{encoding:?}");
+                let rest = channels - at;
+                assert_eq!(row[at..], second[o * rest..(o + 1) * rest], "{encoding:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_split_where_one_side_would_be_empty_or_in_floating_point() {
+        let values = [0; 16];
+        let weight = TensorView::new(DType::F32, &[2, 2], &values).expect("a matrix");
+        let rounded = Filter::rounded(&weight, None, Encoding::Int8).expect("zeros");
+        assert!(rounded.split(0).is_none() && rounded.split(2).is_none());
+        assert!(Filter::linear(&weight, None).expect("a matrix").split(1).is_none());
     }
 }

@@ -80,8 +80,9 @@ impl Candidates {
         let Some(rounded) = &self.options[option].rounded else {
             return format!("{smoothed}as it was");
         };
+        let split = if rounded.split.is_some() { ", input split" } else { "" };
         let shifted = if rounded.bias_shift.is_some() { ", bias corrected" } else { "" };
-        format!("{smoothed}{}{shifted}", rounded.method.name())
+        format!("{smoothed}{}{split}{shifted}", rounded.method.name())
     }
 
     /// The norm that was smoothed for it: part and canonical name.

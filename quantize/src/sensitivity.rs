@@ -64,6 +64,11 @@ pub(crate) fn tensors(
     bias: Option<&[f32]>,
 ) -> anyhow::Result<Vec<NewTensor>> {
     let mut tensors = NewTensor::panels(&format!("{}.weight", layer.name), &rounded.filter);
+    if let Some(at) = rounded.split {
+        let name = format!("{}.split", layer.weight());
+        let tensor = NewTensor::of_f32(name, vec![1], &[at as f32]);
+        tensors.push(tensor.context("a number is a vector")?);
+    }
     if let Some((shift, bias)) = rounded.bias_shift.as_ref().zip(bias) {
         let shifted: Vec<f32> = bias.iter().zip(shift).map(|(b, s)| b + s).collect();
         let tensor =

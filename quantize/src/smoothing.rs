@@ -88,6 +88,7 @@ pub(crate) fn divided(samples: &Samples, scales: &[f32]) -> Samples {
         fitted: divide(&samples.fitted),
         held_out: divide(&samples.held_out),
         spans: samples.spans.clone(),
+        joined_at: samples.joined_at,
         bucket_of: samples.bucket_of.clone(),
         buckets: samples.buckets,
     }

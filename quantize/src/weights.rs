@@ -11,10 +11,12 @@ const LANES: usize = 16;
 /// Behind the name of a weight in integers.
 const STEP: &str = ".step";
 const MULTIPLIER: &str = ".multiplier";
+/// Behind the name of one whose input is rounded in two parts.
+const SPLIT: &str = ".split";
 
-/// Whether a tensor only says what integers are worth.
+/// Whether a tensor only says what integers are worth, or how they are used.
 pub(crate) fn is_scale(name: &str) -> bool {
-    name.ends_with(STEP) || name.ends_with(MULTIPLIER)
+    [STEP, MULTIPLIER, SPLIT].iter().any(|end| name.ends_with(end))
 }
 
 /// A weight that is ready to be read.

@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use pochade::files::gguf::Gguf;
+
 fn tiny() -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/files/tiny");
     folder.display().to_string()
@@ -144,4 +146,21 @@ fn a_mix_keeps_a_budget_of_time_that_not_all_encodings_would() {
     expect_success(&workshop.mix("mix.gguf", &[&asked[..], &report("mix")].concat()));
     let found = seconds("mix");
     assert!(least <= found && found <= budget, "{least} <= {found} <= {budget} < {whole}");
+}
+
+#[test]
+fn a_shortcut_over_two_joined_values_rounds_them_apart_where_that_is_better() {
+    let workshop = Workshop::new();
+    let calibrate = ["--weights", "int8", "--calibrate", "prompts.txt", "--pictures", "2"];
+    expect_success(&workshop.convert("apart.gguf", &calibrate));
+    let file = Gguf::open(&workshop.path("apart.gguf")).unwrap();
+    let names = file.tensors().tensors().iter().map(|tensor| tensor.name.as_str());
+    let split: Vec<&str> = names.filter(|name| name.ends_with(".split")).collect();
+    assert!(!split.is_empty());
+    assert!(split.iter().all(|name| name.ends_with("skip_connection.weight.split")), "{split:?}");
+    let verified = Command::new(env!("CARGO_BIN_EXE_pochade-quantize"))
+        .args(["verify", &workshop.path("apart.gguf").display().to_string()])
+        .output()
+        .unwrap();
+    expect_success(&verified);
 }

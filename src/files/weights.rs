@@ -193,6 +193,33 @@ impl<'a> Weights<'a> {
         self.filter(&weight, outputs, Filter::conv)
     }
 
+    /// The convolution here, as [`Weights::conv`]; in two where its file says that the input is two
+    /// values side by side that are rounded apart: `weight.split: [1]`, the channels of the first
+    /// (Q-Diffusion, Li et al. 2023, section 4.2).
+    ///
+    /// # Errors
+    /// As [`Weights::conv`], and when the number is not one of channels.
+    pub fn conv_of_joined(
+        &self,
+        outputs: usize,
+        channels: usize,
+        kernel: usize,
+    ) -> Result<Vec<Arc<Filter>>, FileError> {
+        let whole = self.conv(outputs, channels, kernel)?;
+        if self.random.is_some() || self.find("weight.split").is_none() {
+            return Ok(vec![whole]);
+        }
+        let at = self.shaped("weight.split", &[1])?.to_f32()[0];
+        let parts = whole.split(at as usize).filter(|_| at.fract() == 0.0).ok_or_else(|| {
+            let tensor = self.full("weight.split");
+            let problem = format!("tensor '{tensor}' cannot split {channels} channels at {at}");
+            FileError::malformed(self.source.origin(), problem)
+        })?;
+        let named =
+            |(i, part): (usize, Filter)| Arc::new(part.named(&format!("{}.{i}", self.layer())));
+        Ok(parts.into_iter().enumerate().map(named).collect())
+    }
+
     /// The linear layer here: `weight: [outputs, channels]` (or with two trailing ones) or the
     /// integer panels of these sizes, `bias: [outputs]` unless [`Weights::unbiased`].
     ///
@@ -335,7 +362,7 @@ impl<'a> Weights<'a> {
                 Filter::from_panels(size, &stored, mapped, bias.as_ref())
             }
         };
-        ["weight", "weight.step", "weight.multiplier"]
+        ["weight", "weight.step", "weight.multiplier", "weight.split"]
             .iter()
             .for_each(|name| self.source.release(&self.full(name)));
         self.finished(filter)

@@ -42,8 +42,9 @@ pub(crate) struct ResBlock {
     out_norm: Arc<Norm>,
     /// `[c_out, c_out, 3, 3]`.
     out_conv: Arc<Filter>,
-    /// `[c_out, c_in, 1, 1]` where the widths differ.
-    skip: Option<Arc<Filter>>,
+    /// `[c_out, c_in, 1, 1]` where the widths differ: one filter, or one for each of two values side
+    /// by side.
+    skip: Vec<Arc<Filter>>,
 }
 
 impl ResBlock {
@@ -54,7 +55,7 @@ impl ResBlock {
         resize: Resize,
     ) -> Result<Self, FileError> {
         let emb_width = if style.scale_shift { 2 * c_out } else { c_out };
-        let skip = || w.at("skip_connection").conv(c_out, c_in, 1);
+        let skip = || w.at("skip_connection").conv_of_joined(c_out, c_in, 1);
         Ok(Self {
             style,
             resize,
@@ -63,7 +64,7 @@ impl ResBlock {
             emb: w.at("emb_layers.1").linear(emb_width, style.time_embed_dim)?,
             out_norm: w.at("out_layers.0").norm(c_out)?,
             out_conv: w.at("out_layers.3").conv(c_out, c_out, 3)?,
-            skip: (c_in != c_out).then(skip).transpose()?,
+            skip: (c_in != c_out).then(skip).transpose()?.unwrap_or_default(),
         })
     }
 
@@ -72,7 +73,7 @@ impl ResBlock {
         let h = self.norm_silu(g, x, &self.in_norm);
         let (h, x) = self.resize_both(g, h, x);
         // Before the second convolution, so that `x` need not wait for it.
-        let x = self.skip.as_ref().map_or(x, |skip| g.conv(x, skip, ConvSpec::same(1)));
+        let x = self.shortcut(g, x);
         let e = g.linear(emb, &self.emb);
         let h = if self.style.scale_shift {
             let h = g.group_norm(h, &self.out_norm, self.style.groups, self.style.eps);
@@ -84,6 +85,19 @@ impl ResBlock {
         };
         let h = g.conv(h, &self.out_conv, ConvSpec::same(3));
         g.add(h, x)
+    }
+
+    /// `[n, h, w, c_in] -> [n, h, w, c_out]`.
+    fn shortcut(&self, g: &mut Graph, x: Value) -> Value {
+        match (&self.skip[..], g.joined(x)) {
+            ([first, second], Some([a, b])) => {
+                let a = g.conv(a, first, ConvSpec::same(1));
+                let b = g.conv(b, second, ConvSpec::same(1));
+                g.add(b, a)
+            }
+            ([skip, ..], _) => g.conv(x, skip, ConvSpec::same(1)),
+            ([], _) => x,
+        }
     }
 
     fn norm_silu(&self, g: &mut Graph, x: Value, norm: &Arc<Norm>) -> Value {

@@ -81,6 +81,24 @@ pub(crate) fn dynamic_and_static(layer: &Layer, samples: &Samples) -> [f64; 2] {
     [lost(&dynamic, &samples.held_out), fixed].map(|lost| lost / power.max(f64::MIN_POSITIVE))
 }
 
+/// Rounds samples `[rows][channels]` of a matrix, the channels before `split` and the others apart.
+pub(crate) fn round_apart(channels: usize, split: usize, samples: &[f32]) -> Vec<f32> {
+    let mut rounded = Vec::with_capacity(samples.len());
+    for row in samples.chunks_exact(channels) {
+        let (first, second) = row.split_at(split.min(channels));
+        for part in [first, second] {
+            let step = part.iter().fold(0.0_f32, |m, v| m.max(v.abs())) / ROW_LEVELS;
+            append(&mut rounded, part, step);
+        }
+    }
+    rounded
+}
+
+fn append(rounded: &mut Vec<f32>, values: &[f32], step: f32) {
+    let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
+    rounded.extend(values.iter().map(|v| (v * inverse).round_ties_even() * step));
+}
+
 /// Rounds samples `[rows][taps][channels]` of a layer, each by its own picture's span.
 pub(crate) fn round(layer: &Layer, samples: &[f32], spans: &[Span]) -> Vec<f32> {
     let rows = samples.chunks_exact(layer.columns());
@@ -90,9 +108,7 @@ pub(crate) fn round(layer: &Layer, samples: &[f32], spans: &[Span]) -> Vec<f32> 
     };
     let mut rounded = Vec::with_capacity(samples.len());
     for (row, span) in rows.zip(spans) {
-        let step = step((row, span));
-        let inverse = if step > 0.0 { 1.0 / step } else { 0.0 };
-        rounded.extend(row.iter().map(|v| (v * inverse).round_ties_even() * step));
+        append(&mut rounded, row, step((row, span)));
     }
     rounded
 }

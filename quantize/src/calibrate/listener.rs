@@ -66,6 +66,7 @@ impl LayerListener for Listener {
         let Some(kept) = self.kept.get_mut(&layer) else { return };
         let (height, width) = patch::output_size(input.tap);
         let (tap, samples) = (input.tap, &mut kept.samples);
+        samples.joined_at = tap.joined_at.filter(|_| tap.kernel == (1, 1));
         let pictures = input.values.chunks_exact(input.values.len() / tap.shape.n);
         let spans: Vec<Span> = pictures.map(activation::span).collect();
         let bucket = (input.step * BUCKETS / self.steps).min(BUCKETS - 1);

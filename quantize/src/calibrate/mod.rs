@@ -16,7 +16,7 @@ use pochade::paint::{Painter, Request};
 use serde::{Deserialize, Serialize};
 
 use self::activation::{BUCKETS, Bucket, Span};
-pub(crate) use self::activation::{dynamic_and_static, round};
+pub(crate) use self::activation::{dynamic_and_static, round, round_apart};
 use self::listener::Listener;
 use crate::layer::Layer;
 use crate::progress::Watch;
@@ -68,6 +68,8 @@ pub(crate) struct Samples {
     pub held_out: Vec<f32>,
     /// Of each row that is held out, what its picture takes in.
     pub spans: Vec<Span>,
+    /// Where the input is two values side by side: how many channels the first has.
+    pub joined_at: Option<usize>,
     /// And in which part of the way it was.
     pub bucket_of: Vec<usize>,
     /// What all pictures to fit to had in each.

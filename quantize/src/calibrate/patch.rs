@@ -48,7 +48,7 @@ mod tests {
         let mut g = Graph::new();
         let shape = Shape::image(1, 2, 2, 1);
         let input = g.input(shape, Rate::Run);
-        Tap { layer: "layer".into(), input, shape, kernel: (kernel, kernel), spec }
+        Tap { layer: "layer".into(), input, shape, kernel: (kernel, kernel), spec, joined_at: None }
     }
 
     fn row(tap: &Tap, at: [usize; 3]) -> Vec<f32> {

@@ -5,7 +5,8 @@
 //! - Compensated (GPTQ, Frantar et al. 2023; the same as Babai's nearest plane, Chen et al. 2025):
 //!   column by column, the error made so far is taken into the next weights as far as the inputs are
 //!   correlated.
-//! - Either with the mean of the error taken into the bias (Nagel et al. 2019).
+//! - Either with the mean of the error taken into the bias (Nagel et al. 2019), and, where the input is
+//!   two values side by side, with each rounded by its own range (Q-Diffusion, Li et al. 2023).
 
 mod factor;
 mod matrix;
@@ -44,6 +45,8 @@ pub(crate) struct Rounded {
     pub filter: Filter,
     /// What is added to the bias, `[outputs]`, where that is better than nothing.
     pub bias_shift: Option<Vec<f32>>,
+    /// How many channels of the input are rounded apart from the rest, where that is better.
+    pub split: Option<usize>,
     pub method: Method,
     /// Squared error of the outputs relative to their square, over the held-out samples.
     pub error: f64,
@@ -94,7 +97,7 @@ impl Problem<'_> {
 
     fn unheard(&self, encoding: Encoding) -> anyhow::Result<Rounded> {
         let (filter, method) = (self.nearest(encoding)?, Method::Unheard);
-        Ok(Rounded { filter, bias_shift: None, method, error: 0.0 })
+        Ok(Rounded { filter, bias_shift: None, split: None, method, error: 0.0 })
     }
 
     /// The factor of the correlations of the inputs, with the mean taken out where a bias takes the
@@ -126,8 +129,8 @@ impl Problem<'_> {
 struct Judge<'a> {
     problem: &'a Problem<'a>,
     mean: Option<&'a [f32]>,
-    /// `[rows][taps][channels]`, rounded.
-    inputs: Vec<f32>,
+    /// `[rows][taps][channels]`, rounded; whole, and split where the input is two values side by side.
+    inputs: Vec<(Option<usize>, Vec<f32>)>,
     /// What comes of them without any rounding: `[rows][outputs]`.
     outputs: Vec<f32>,
 }
@@ -139,7 +142,10 @@ impl<'a> Judge<'a> {
         mean: Option<&'a [f32]>,
     ) -> anyhow::Result<Self> {
         let Problem { layer, weights, samples } = problem;
-        let inputs = calibrate::round(layer, &samples.held_out, &samples.spans);
+        let held_out = &samples.held_out;
+        let mut inputs = vec![(None, calibrate::round(layer, held_out, &samples.spans))];
+        let apart = |at| calibrate::round_apart(layer.columns(), at, held_out);
+        inputs.extend(samples.joined_at.map(|at| (Some(at), apart(at))));
         let outputs = product(engine, layer, &samples.held_out, &tap_major(layer, weights))?;
         Ok(Self { problem, mean, inputs, outputs })
     }
@@ -152,24 +158,37 @@ impl<'a> Judge<'a> {
     ) -> anyhow::Result<Rounded> {
         let layer = self.problem.layer;
         let rounded = filter.rounded_values().context("a rounded filter is in integers")?;
-        let mut errors = product(engine, layer, &self.inputs, &tap_major(layer, &rounded))?;
-        errors.iter_mut().zip(&self.outputs).for_each(|(found, whole)| *found = whole - *found);
-        let power = squares(&self.outputs).max(f64::MIN_POSITIVE);
-        let plain = squares(&errors) / power;
-        let Some(mean) = self.mean else {
-            return Ok(Rounded { filter, bias_shift: None, method, error: plain });
-        };
-        let lost: Vec<f32> =
-            self.problem.weights.iter().zip(&rounded).map(|(w, q)| w - q).collect();
-        let dot = |row: &[f32]| row.iter().zip(mean).map(|(w, m)| w * m).sum();
-        let shift: Vec<f32> =
-            tap_major(layer, &lost).chunks_exact(layer.columns()).map(dot).collect();
-        for row in errors.chunks_exact_mut(shift.len()) {
-            row.iter_mut().zip(&shift).for_each(|(error, shift)| *error -= shift);
+        let quantised = tap_major(layer, &rounded);
+        let shift = self.mean.map(|mean| {
+            let lost = self.problem.weights.iter().zip(&rounded).map(|(w, q)| w - q);
+            let lost = tap_major(layer, &lost.collect::<Vec<f32>>());
+            let dot = |row: &[f32]| row.iter().zip(mean).map(|(w, m)| w * m).sum();
+            lost.chunks_exact(layer.columns()).map(dot).collect::<Vec<f32>>()
+        });
+        let mut best =
+            Rounded { filter, bias_shift: None, split: None, method, error: f64::INFINITY };
+        for (split, inputs) in &self.inputs {
+            let mut errors = product(engine, layer, inputs, &quantised)?;
+            errors.iter_mut().zip(&self.outputs).for_each(|(found, whole)| *found = whole - *found);
+            let error = self.relative(&errors);
+            if error < best.error {
+                (best.error, best.split, best.bias_shift) = (error, *split, None);
+            }
+            let Some(shift) = &shift else { continue };
+            for row in errors.chunks_exact_mut(shift.len()) {
+                row.iter_mut().zip(shift).for_each(|(error, shift)| *error -= shift);
+            }
+            let error = self.relative(&errors);
+            if error < best.error {
+                (best.error, best.split, best.bias_shift) = (error, *split, Some(shift.clone()));
+            }
         }
-        let shifted = squares(&errors) / power;
-        let bias_shift = (shifted < plain).then_some(shift);
-        Ok(Rounded { filter, bias_shift, method, error: shifted.min(plain) })
+        Ok(best)
+    }
+
+    /// The squares of errors relative to those of the outputs.
+    fn relative(&self, errors: &[f32]) -> f64 {
+        squares(errors) / squares(&self.outputs).max(f64::MIN_POSITIVE)
     }
 }
 
