@@ -4,14 +4,17 @@
 //! `cargo bench -p pochade-engine`. Times are the best of several runs, so a busy machine costs
 //! patience, not truth.
 
+mod common;
+
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
 use pochade_engine::{
     ConvSpec, DType, Encoding, Engine, Filter, Graph, Mask, Plan, Rate, Session, Shape, TensorView,
     Value,
 };
+
+use common::best;
 
 fn filter(out: usize, channels: usize, kernel: usize, integer: bool) -> Arc<Filter> {
     let shape = [out, channels, kernel, kernel];
@@ -23,18 +26,6 @@ fn filter(out: usize, channels: usize, kernel: usize, integer: bool) -> Arc<Filt
         false => Filter::conv(&view, None),
     };
     Arc::new(filter.expect("a filter"))
-}
-
-/// Seconds of the fastest of several runs.
-fn best(mut run: impl FnMut()) -> f64 {
-    let mut best = f64::INFINITY;
-    let start = Instant::now();
-    while start.elapsed().as_secs_f64() < 1.0 {
-        let one = Instant::now();
-        run();
-        best = best.min(one.elapsed().as_secs_f64());
-    }
-    best
 }
 
 /// GMAC/s of a graph made of one operation.

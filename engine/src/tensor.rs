@@ -177,6 +177,24 @@ impl<'a> TensorView<'a> {
         values
     }
 
+    /// The bytes of a matrix with rows and columns exchanged; `None` of what is no matrix of single
+    /// values.
+    pub fn transposed(&self) -> Option<Vec<u8>> {
+        let [rows, columns] = *self.shape else { return None };
+        if self.dtype.block() > 1 {
+            return None;
+        }
+        let size = self.dtype.bytes();
+        let mut out = Vec::with_capacity(self.bytes.len());
+        for column in 0..columns {
+            for row in 0..rows {
+                let at = (row * columns + column) * size;
+                out.extend_from_slice(&self.bytes[at..at + size]);
+            }
+        }
+        Some(out)
+    }
+
     /// Decodes `out.len()` values from index `start` on. Every stored encoding widens to f32
     /// exactly.
     ///

@@ -5,30 +5,22 @@
 //! compiled for the machine that builds it, as its crate does; it has no products of int8
 //! convolutions, so linear layers are what can be compared.
 
+#[path = "../../engine/benches/common/mod.rs"]
+mod common;
+
 use std::hint::black_box;
-use std::time::Instant;
 
 use pochade_engine::{
     DType, Encoding, Engine, Filter, Graph, Plan, Rate, Session, Shape, TensorView,
 };
+
+use common::best;
 
 /// Tokens, channels in and out.
 const LAYERS: [[usize; 3]; 5] =
     [[4096, 320, 320], [4096, 320, 1280], [4096, 1280, 320], [1024, 640, 640], [77, 768, 3072]];
 /// Bytes of ggml's context beside its tensors.
 const SLACK: usize = 64 << 20;
-
-/// Seconds of the fastest of several runs.
-fn best(mut run: impl FnMut()) -> f64 {
-    let mut best = f64::INFINITY;
-    let start = Instant::now();
-    while start.elapsed().as_secs_f64() < 1.0 {
-        let one = Instant::now();
-        run();
-        best = best.min(one.elapsed().as_secs_f64());
-    }
-    best
-}
 
 fn weights(outputs: usize, channels: usize) -> Vec<f32> {
     (0..outputs * channels).map(|i| (i % 17) as f32 * 0.01 - 0.08).collect()

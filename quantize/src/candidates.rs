@@ -12,7 +12,7 @@ use pochade::files::{ModelFiles, NewTensor};
 use pochade::paint::{Painter, Request};
 use pochade_engine::{DType, Encoding, Engine, PanelShape};
 
-use crate::calibrate::{self, Calibration, Samples};
+use crate::calibrate::{self, Calibration, Inputs, Samples};
 use crate::layer::Layer;
 use crate::progress::{self, Watch};
 use crate::recipe::Bits;
@@ -29,6 +29,8 @@ const TRIED_STEPS: usize = 8;
 pub(crate) struct Candidates {
     pub layer: Layer,
     pub options: Vec<Candidate>,
+    /// What the layer reads; where its norm is smoothed, what it read before.
+    pub inputs: Option<Inputs>,
     bias: Option<Vec<f32>>,
     smoothed: Option<Smoothed>,
 }
@@ -71,7 +73,7 @@ impl Candidates {
             loss: None,
         };
         let options = options.iter().map(candidate).collect();
-        Self { layer, options, bias: None, smoothed: None }
+        Self { layer, options, inputs: None, bias: None, smoothed: None }
     }
 
     /// How an option came to its values, in words.
@@ -142,9 +144,11 @@ impl Rounding<'_> {
             let mut pass = Pass {
                 model: self.painter.files(),
                 layers: pass,
+                inputs: HashMap::new(),
                 samples,
                 smoothed: HashMap::new(),
             };
+            pass.weigh_inputs();
             pass.smooth(&mut engine, self.options, self.smoothed)?;
             for layer in pass.layers {
                 all.push(pass.candidates(layer, &(self.options)(layer), &mut engine)?);
@@ -170,12 +174,23 @@ struct Pass<'a> {
     model: &'a ModelFiles,
     layers: &'a [Layer],
     /// By the layers' keys.
+    inputs: HashMap<String, Inputs>,
+    /// By the layers' keys.
     samples: HashMap<String, Samples>,
     /// By the layers' keys.
     smoothed: HashMap<String, Smoothed>,
 }
 
 impl Pass<'_> {
+    /// Says what the layers read.
+    fn weigh_inputs(&mut self) {
+        let inputs = self.layers.iter().filter_map(|layer| {
+            let samples = self.samples.get(&layer.key())?;
+            Some((layer.key(), Inputs::heard(layer, samples)?))
+        });
+        self.inputs = inputs.collect();
+    }
+
     /// Smooths the `given` groups, or those that lose less for it.
     fn smooth(
         &mut self,
@@ -269,11 +284,7 @@ impl Pass<'_> {
         let weights = self.values(layer, "weight")?;
         let bias = layer.bias.then(|| self.values(layer, "bias")).transpose()?;
         let samples = self.samples.remove(&layer.key()).unwrap_or_default();
-        if !self.smoothed.contains_key(&layer.key()) {
-            let [dynamic, fixed] = calibrate::dynamic_and_static(layer, &samples);
-            log::debug!("{}: inputs {dynamic:.2e}, static {fixed:.2e}", layer.key());
-            log::debug!("{}: {:.3?}", layer.key(), samples.buckets);
-        }
+        let inputs = self.inputs.remove(&layer.key());
         let problem = Problem { layer, weights: &weights, samples: &samples };
         let rounded = problem.round(engine, &encodings(options)).with_context(|| layer.key())?;
         let mut rounded = rounded.into_iter();
@@ -283,7 +294,7 @@ impl Pass<'_> {
         };
         let options = options.iter().map(candidate).collect();
         let smoothed = self.smoothed.remove(&layer.key());
-        Ok(Candidates { layer: layer.clone(), options, bias, smoothed })
+        Ok(Candidates { layer: layer.clone(), options, inputs, bias, smoothed })
     }
 }
 

@@ -167,6 +167,7 @@ fn choices(all: &[Candidates], chosen: &[usize]) -> Vec<report::Choice> {
             encoding: format!("{:?}", option.bits).to_lowercase(),
             method: candidates.method(*chosen),
             sensitivity: option.loss.map_or(error, |loss| loss.picture),
+            inputs: candidates.inputs.clone(),
         }
     };
     all.iter().zip(chosen).map(choice).collect()

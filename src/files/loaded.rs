@@ -388,28 +388,12 @@ fn cut_out(
         }
         Cut::Transposed => {
             let [rows, columns] = stored.shape[..] else { return None };
-            if dtype.block() > 1 {
-                return None;
-            }
-            Some((
-                vec![columns, rows],
-                Data::Owned(transposed(bytes, rows, columns, dtype.bytes())),
-            ))
+            let transposed = TensorView::new(dtype, &stored.shape, bytes)?.transposed()?;
+            Some((vec![columns, rows], Data::Owned(transposed)))
         }
     }
 }
 
 fn with_rows(rows: usize, inner: &[usize]) -> Vec<usize> {
     [&[rows], inner].concat()
-}
-
-fn transposed(bytes: &[u8], rows: usize, columns: usize, size: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    for column in 0..columns {
-        for row in 0..rows {
-            let at = (row * columns + column) * size;
-            out.extend_from_slice(&bytes[at..at + size]);
-        }
-    }
-    out
 }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use pochade::files::Component;
 use pochade::paint::{LayerInput, LayerListener};
 
-use super::{BUCKETS, Calibration, HELD_OUT_ROWS, Samples, Span, activation, patch, rows};
+use super::activation::{self, Span};
+use super::{BUCKETS, Calibration, HELD_OUT_ROWS, Samples, patch, rows};
 use crate::layer::Layer;
 
 /// What is kept of one layer.

@@ -9,15 +9,18 @@
 mod activation;
 mod listener;
 mod patch;
+mod ranges;
 
 use std::collections::HashMap;
 
 use pochade::paint::{Painter, Request};
 use serde::{Deserialize, Serialize};
 
-use self::activation::{BUCKETS, Bucket, Span};
-pub(crate) use self::activation::{dynamic_and_static, round, round_apart};
+use self::activation::Span;
+pub(crate) use self::activation::{round, round_apart};
 use self::listener::Listener;
+pub(crate) use self::ranges::Inputs;
+use self::ranges::{BUCKETS, Bucket};
 use crate::layer::Layer;
 use crate::progress::Watch;
 

@@ -94,12 +94,15 @@ impl Data {
             let problem = format!("has {} bytes, which is not what its shape takes", bytes.len());
             return Err(wrong(&problem));
         }
-        Ok(match (weight.form, &*spec.shape) {
-            (Form::Transposed, &[rows, columns]) => {
-                Values::Own(transposed(bytes, columns, rows, spec.dtype.bytes()))
+        match weight.form {
+            Form::Transposed => {
+                let stored: Vec<usize> = spec.shape.iter().rev().copied().collect();
+                let stored = TensorView::new(spec.dtype, &stored, bytes);
+                let turned = stored.and_then(|stored| stored.transposed());
+                turned.map(Values::Own).ok_or_else(|| wrong("is not a matrix"))
             }
-            _ => Values::Borrowed(bytes),
-        })
+            Form::Whole | Form::Vector => Ok(Values::Borrowed(bytes)),
+        }
     }
 
     /// Bytes of a file of the graph's folder.
@@ -126,16 +129,4 @@ impl Data {
 /// Whether `name` can only mean a file of the folder it is used in.
 fn is_plain(name: &str) -> bool {
     !name.contains(['/', '\\', ':', '\0']) && !name.contains("..") && !name.is_empty()
-}
-
-/// A matrix of `rows` and `columns`, the other way round.
-fn transposed(bytes: &[u8], rows: usize, columns: usize, size: usize) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    for column in 0..columns {
-        for row in 0..rows {
-            let at = (row * columns + column) * size;
-            out.extend_from_slice(&bytes[at..at + size]);
-        }
-    }
-    out
 }

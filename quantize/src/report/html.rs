@@ -277,8 +277,9 @@ fn choices(report: &Report, out: &mut String) {
         out,
         "<section><h2>Choices</h2><p class=\"note\">How every layer came to its encoding. Its \
          sensitivity is the squared error of the pictures where it was tried alone, in levels of 0 \
-         to 255, and else that of its own outputs relative to their square.</p><details><summary>{} \
+         to 255, and else that of its own outputs relative to their square. {}</p><details><summary>{} \
          layers</summary>",
+        report.static_ranges().unwrap_or_default(),
         report.choices.len()
     );
     let rows = report.choices.iter().map(|choice| {
@@ -310,7 +311,14 @@ mod tests {
         assert!(!page(&report, &[]).unwrap().contains("Choices"));
         let [part, layer, encoding, method] =
             ["unet", "out<2>", "int4", "compensated"].map(str::to_owned);
-        report.choices.push(Choice { part, layer, encoding, method, sensitivity: 0.5 });
+        report.choices.push(Choice {
+            part,
+            layer,
+            encoding,
+            method,
+            sensitivity: 0.5,
+            inputs: None,
+        });
         let page = page(&report, &[]).unwrap();
         let row = "<td>unet <code>out&lt;2&gt;</code></td><td>int4</td><td>compensated</td>\
                    <td>5.000e-1</td>";

@@ -150,6 +150,8 @@ fn choices(report: &Report, out: &mut String) {
     if let Some(more) = choices.len().checked_sub(CHOICES).filter(|more| *more > 0) {
         out.push_str(&format!("\n{more} less sensitive ones are in the page.\n"));
     }
+    let ranges = report.static_ranges();
+    out.extend(ranges.map(|sentence| format!("\n{sentence}\n")));
 }
 
 #[cfg(test)]
@@ -166,6 +168,7 @@ mod tests {
             encoding: "int4".to_owned(),
             method: "compensated | scaled".to_owned(),
             sensitivity: 0.000_123,
+            inputs: None,
         });
         let summary = summary(&report);
         let row =
