@@ -5,6 +5,8 @@ pub mod bench;
 pub mod boards;
 pub mod cli;
 pub mod diffusion;
+#[cfg(feature = "kiosk")]
+pub mod display;
 pub mod files;
 pub mod nets;
 pub mod paint;

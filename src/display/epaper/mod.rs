@@ -1,0 +1,209 @@
+//! E-paper panels on SPI: one driver for all tables of [`panels`].
+//!
+//! It runs over the traits of embedded-hal, so that tests record what it sends. Bytes go out in writes
+//! of at most 4096, the largest that Linux takes without a kernel parameter, and every wait for a
+//! busy panel ends: with an error if the panel has not.
+
+mod eeprom;
+mod frame;
+pub mod panels;
+
+use embedded_hal::delay::DelayNs;
+use embedded_hal::digital::{InputPin, OutputPin};
+use embedded_hal::spi::SpiDevice;
+use image::RgbImage;
+
+pub use eeprom::{Board, BoardError};
+pub use panels::{Panel, Share, Step};
+
+use super::dither::{Dithering, Paper};
+use super::palette::Palette;
+use super::{Pace, Screen, ScreenError, ScreenInfo};
+use frame::Frame;
+
+/// The most bytes of one write.
+const CHUNK: usize = 4096;
+
+/// Milliseconds between two looks at the busy pin.
+const LOOK: u32 = 10;
+
+/// A panel that stays busy for this many milliseconds beyond twice its usual time is stuck.
+const GRACE: u32 = 10_000;
+
+/// The pins beside the bus.
+#[derive(Debug)]
+pub struct Pins<O, I> {
+    /// Low resets the panel.
+    pub reset: O,
+    /// Low for commands, high for data.
+    pub data: O,
+    /// Low selects a controller: one pin for each, or none where the bus does that itself.
+    pub selects: Vec<O>,
+    /// Low while the panel is busy.
+    pub busy: I,
+}
+
+/// How pictures become ink.
+#[derive(Clone, Copy, Debug)]
+pub struct Inking {
+    /// See [`Palette::blended`].
+    pub saturation: f32,
+    /// How errors are handed on.
+    pub dithering: Dithering,
+}
+
+/// An e-paper panel as a screen.
+#[derive(Debug)]
+pub struct EPaper<S, O, I, D> {
+    panel: &'static Panel,
+    paper: Paper,
+    dithering: Dithering,
+    wires: Wires<S, O, I, D>,
+}
+
+impl<S, O, I, D> EPaper<S, O, I, D>
+where
+    S: SpiDevice,
+    O: OutputPin,
+    I: InputPin,
+    D: DelayNs,
+{
+    /// A panel on that bus and those pins. Nothing is sent before the first frame.
+    pub fn new(panel: &'static Panel, bus: S, pins: Pins<O, I>, delay: D, inking: Inking) -> Self {
+        let paper = Paper::new(&Palette::blended(panel.inks, inking.saturation));
+        let wires = Wires { name: panel.name, together: panel.together, bus, pins, delay };
+        Self { panel, paper, dithering: inking.dithering, wires }
+    }
+
+    /// Refreshes the panel: for every pixel, row by row, the code of its ink.
+    fn refresh(&mut self, codes: &[u8]) -> Result<(), ScreenError> {
+        let frame = Frame::new(codes, self.panel);
+        for step in self.panel.steps {
+            self.wires.take(*step, &frame)?;
+        }
+        Ok(())
+    }
+}
+
+impl<S, O, I, D> Screen for EPaper<S, O, I, D>
+where
+    S: SpiDevice + Send,
+    O: OutputPin + Send,
+    I: InputPin + Send,
+    D: DelayNs + Send,
+{
+    fn info(&self) -> ScreenInfo {
+        let Panel { width, height, name, .. } = *self.panel;
+        ScreenInfo { width, height, pace: Pace::Slow, name: name.to_owned() }
+    }
+
+    fn show(&mut self, frame: &RgbImage) -> Result<(), ScreenError> {
+        self.info().check(frame)?;
+        let codes = self.paper.dither(frame, self.dithering).codes(self.paper.palette());
+        self.refresh(&codes)
+    }
+}
+
+/// The bus and the pins.
+#[derive(Debug)]
+struct Wires<S, O, I, D> {
+    name: &'static str,
+    together: bool,
+    bus: S,
+    pins: Pins<O, I>,
+    delay: D,
+}
+
+impl<S: SpiDevice, O: OutputPin, I: InputPin, D: DelayNs> Wires<S, O, I, D> {
+    fn take(&mut self, step: Step, frame: &Frame) -> Result<(), ScreenError> {
+        match step {
+            Step::Reset(high, milliseconds) => {
+                set(self.name, &mut self.pins.reset, high)?;
+                self.delay.delay_ms(milliseconds);
+                Ok(())
+            }
+            Step::Wait(milliseconds) => self.wait(milliseconds),
+            Step::Send(chips, command, data) => self.send(chips, command, data),
+            Step::Frame(chips, command, share) => self.send(chips, command, &frame.packed(share)),
+        }
+    }
+
+    fn send(&mut self, chips: u8, command: u8, data: &[u8]) -> Result<(), ScreenError> {
+        self.select(chips)?;
+        self.write(false, &[command])?;
+        if !self.together {
+            self.release()?;
+        }
+        if !data.is_empty() {
+            if !self.together {
+                self.select(chips)?;
+            }
+            self.write(true, data)?;
+        }
+        self.release()?;
+        // Panels that are told everything under one select are left expecting a command.
+        if self.together { set(self.name, &mut self.pins.data, false) } else { Ok(()) }
+    }
+
+    fn write(&mut self, data: bool, bytes: &[u8]) -> Result<(), ScreenError> {
+        set(self.name, &mut self.pins.data, data)?;
+        for chunk in bytes.chunks(CHUNK) {
+            self.bus.write(chunk).map_err(|error| ScreenError::Bus {
+                name: self.name.to_owned(),
+                reason: format!("{error:?}"),
+            })?;
+        }
+        Ok(())
+    }
+
+    fn select(&mut self, chips: u8) -> Result<(), ScreenError> {
+        for (chip, pin) in self.pins.selects.iter_mut().enumerate() {
+            if chips & (1 << chip) != 0 {
+                set(self.name, pin, false)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn release(&mut self) -> Result<(), ScreenError> {
+        self.pins.selects.iter_mut().try_for_each(|pin| set(self.name, pin, true))
+    }
+
+    /// Waits until the panel has been busy and is so no more. One that never says that it is busy gets
+    /// its usual time: its busy pin may not be wired.
+    fn wait(&mut self, usual: u32) -> Result<(), ScreenError> {
+        let mut waited = 0;
+        while !self.busy()? {
+            if waited >= usual {
+                return Ok(());
+            }
+            self.delay.delay_ms(LOOK);
+            waited += LOOK;
+        }
+        let most = 2 * usual + GRACE;
+        while self.busy()? {
+            if waited >= most {
+                return Err(ScreenError::Busy { name: self.name.to_owned(), seconds: most / 1000 });
+            }
+            self.delay.delay_ms(LOOK);
+            waited += LOOK;
+        }
+        Ok(())
+    }
+
+    fn busy(&mut self) -> Result<bool, ScreenError> {
+        self.pins.busy.is_low().map_err(|error| pin_error(self.name, &error))
+    }
+}
+
+fn set(name: &str, pin: &mut impl OutputPin, high: bool) -> Result<(), ScreenError> {
+    let result = if high { pin.set_high() } else { pin.set_low() };
+    result.map_err(|error| pin_error(name, &error))
+}
+
+fn pin_error(name: &str, error: &impl std::fmt::Debug) -> ScreenError {
+    ScreenError::Bus { name: name.to_owned(), reason: format!("a pin: {error:?}") }
+}
+
+#[cfg(test)]
+mod tests;
