@@ -1,14 +1,18 @@
 //! Shows a picture on a screen, to try a panel: `cargo run --release --example show -- picture.png
 //! '{"kind": "png", "device": "frame.png", "size": "800x480"}'`.
 //!
-//! The second argument is the screen's settings, as in the table `[screen]` of a configuration file but
-//! in JSON; words after it become a caption, and one that starts with `http` a QR code. Without a
-//! picture (`-`) a message is shown.
+//! The second argument is the screen's settings, as in the table `[screen]` of a configuration file
+//! but in JSON; words after it become a caption, and one that starts with `http` a QR code. Without
+//! a picture (`-`) a message is shown. Screens that are fast enough fade the picture in, and keep
+//! it until Enter is pressed.
 
 use std::time::Instant;
 
 use image::RgbImage;
-use pochade::display::{self, Layout, ScreenSettings};
+use pochade::display::{self, Layout, Pace, ScreenSettings};
+
+/// Frames in which a picture appears, where the screen is fast enough.
+const FADE: u32 = 16;
 
 fn main() {
     if let Err(error) = run() {
@@ -40,8 +44,19 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             display::caption(&mut frame, &words);
         }
     }
+    let frames = match info.pace {
+        Pace::Live => FADE,
+        Pace::Slow => 1,
+    };
+    let black = RgbImage::new(info.width, info.height);
     let start = Instant::now();
-    screen.show(&frame)?;
-    eprintln!("shown in {:.2} s", start.elapsed().as_secs_f64());
+    for step in 1..=frames {
+        screen.show(&display::fade(&black, &frame, step as f32 / frames as f32))?;
+    }
+    eprintln!("shown in {:.2} s, in {frames} frames", start.elapsed().as_secs_f64());
+    if info.pace == Pace::Live {
+        eprintln!("Enter ends it.");
+        std::io::stdin().read_line(&mut String::new())?;
+    }
     Ok(())
 }

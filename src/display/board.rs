@@ -72,8 +72,8 @@ fn inky(settings: &ScreenSettings) -> Result<Box<dyn Screen>, ScreenError> {
     Ok(Box::new(EPaper::new(panel, bus, pins, Delay, inking)))
 }
 
-/// The pins that select the controllers. The one of a panel with one controller is often held by the
-/// kernel, which then selects it itself.
+/// The pins that select the controllers. The one of a panel with one controller is often held by
+/// the kernel, which then selects it itself.
 fn selects(panel: &Panel, chip: &Path) -> Result<Vec<Line>, ScreenError> {
     if panel.height == EL133UF1.height {
         return [26, 16].into_iter().map(|pin| Line::output(chip, pin)).collect();

@@ -14,17 +14,17 @@ use super::pins::{Line, header_chip};
 /// Contacts bounce for a few milliseconds; no finger presses twice within these.
 const DEBOUNCE: Duration = Duration::from_millis(30);
 
-/// A button that connects a pin to ground, such as the four at the side of an Inky Impression (pins 5,
-/// 6, 16 and 24).
+/// A button that connects a pin to ground, such as the four at the side of an Inky Impression (pins
+/// 5, 6, 16 and 24).
 #[derive(Debug)]
 pub struct Button {
     watcher: JoinHandle<()>,
 }
 
 impl Button {
-    /// Watches a pin of a chip, or of the board's header, and sends its number at every press. A press
-    /// while the channel is full is lost: it has been pressed often enough. The watching ends with the
-    /// first press after nobody listens any more.
+    /// Watches a pin of a chip, or of the board's header, and sends its number at every press. A
+    /// press while the channel is full is lost: it has been pressed often enough. The watching ends
+    /// with the first press after nobody listens any more.
     ///
     /// # Errors
     /// When the pin is not there, or in use.

@@ -28,10 +28,10 @@ pub fn caption(frame: &mut RgbImage, text: &str) {
     }
 }
 
-/// Letters that can be read from where the screen is looked at: a 25th of its height, or a 20th of
+/// Letters that can be read from where the screen is looked at: a 22nd of its height, or a 16th of
 /// its width where it stands upright.
-pub(super) fn letter_height(width: u32, height: u32) -> u32 {
-    (height / 25).min(width / 20).max(8)
+fn letter_height(width: u32, height: u32) -> u32 {
+    (height / 22).min(width / 16).max(8)
 }
 
 /// Draws a QR code in the upper right corner, over about a quarter of the frame's shorter side.

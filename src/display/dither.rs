@@ -4,15 +4,15 @@
 //! neighbours that are still to come (Floyd and Steinberg 1976; Atkinson's weights are those of the
 //! first Macintosh). Three things matter for how it looks:
 //!
-//! - Light adds up in linear light, so that is where errors are counted; which colour is nearest is a
-//!   matter of the eye, so that is judged in OKLab (Ottosson 2020).
-//! - A panel's white is a grey. The picture's white is shown as the panel's white and its black as the
-//!   panel's black, and all between in proportion. Colours that no mixture of the inks shows are moved to
-//!   the nearest that one does ([`gamut`](super::gamut)).
+//! - Light adds up in linear light, so that is where errors are counted; which colour is nearest is
+//!   a matter of the eye, so that is judged in OKLab (Ottosson 2020).
+//! - A panel's white is a grey. The picture's white is shown as the panel's white and its black as
+//!   the panel's black, and all between in proportion. Colours that no mixture of the inks shows
+//!   are moved to the nearest that one does ([`gamut`](super::gamut)).
 //! - Rows are gone through to and fro, so that errors do not drift to one side.
 //!
-//! The same picture gives the same pixels on every machine: sums in f32 in one order, and roots from
-//! `libm`.
+//! The same picture gives the same pixels on every machine: sums in f32 in one order, and roots
+//! from `libm`.
 
 use std::str::FromStr;
 
@@ -78,26 +78,25 @@ impl Dithering {
 /// A picture in a palette's colours.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dithered {
-    /// Pixels per row.
-    pub width: u32,
-    /// Rows.
-    pub height: u32,
+    width: u32,
+    height: u32,
     /// For every pixel, row by row, which of the palette's colours it has.
-    pub indices: Vec<u8>,
+    indices: Vec<u8>,
+    palette: Palette,
 }
 
 impl Dithered {
     /// The picture, in the palette's colours.
-    pub fn picture(&self, palette: &Palette) -> RgbImage {
+    pub fn picture(&self) -> RgbImage {
         RgbImage::from_fn(self.width, self.height, |x, y| {
             let index = self.indices[(y * self.width + x) as usize];
-            Rgb(palette.colours[usize::from(index)])
+            Rgb(self.palette.colours[usize::from(index)])
         })
     }
 
-    /// For every pixel what the panel's controller calls its colour.
-    pub fn codes(&self, palette: &Palette) -> Vec<u8> {
-        self.indices.iter().map(|index| palette.codes[usize::from(*index)]).collect()
+    /// For every pixel, row by row, what the panel's controller calls its colour.
+    pub fn codes(&self) -> Vec<u8> {
+        self.indices.iter().map(|index| self.palette.codes[usize::from(*index)]).collect()
     }
 }
 
@@ -165,7 +164,7 @@ impl Paper {
             }
             errors.next_row();
         }
-        Dithered { width, height, indices }
+        Dithered { width, height, indices, palette: self.palette.clone() }
     }
 
     /// The light that stands for a pixel.
@@ -182,8 +181,8 @@ impl Paper {
     }
 }
 
-/// The share of an error that is handed on. Were it all, an error that the inks cannot make up for would
-/// grow from row to row.
+/// The share of an error that is handed on. Were it all, an error that the inks cannot make up for
+/// would grow from row to row.
 const HANDED_ON: f32 = 0.99;
 
 /// Errors on their way to pixels that are still to come.
@@ -297,7 +296,7 @@ mod tests {
                 let part = |rows: std::ops::Range<usize>| Dithered {
                     height: rows.len() as u32,
                     indices: dithered.indices[rows.start * 24..rows.end * 24].to_vec(),
-                    ..dithered
+                    ..dithered.clone()
                 };
                 let (top, bottom) =
                     (mean(paper(inks), &part(0..60)), mean(paper(inks), &part(240..300)));
@@ -340,9 +339,9 @@ mod tests {
             let way = [Dithering::FloydSteinberg, Dithering::Atkinson, Dithering::None][way];
             let dithered = paper(inks).dither(&picture, way);
             prop_assert_eq!(dithered.indices.len() as u32, width * height);
-            let shown = dithered.picture(palette);
+            let shown = dithered.picture();
             prop_assert!(shown.pixels().all(|p| palette.colours.contains(&p.0)));
-            let codes = dithered.codes(palette);
+            let codes = dithered.codes();
             prop_assert!(codes.iter().all(|code| palette.codes.contains(code)));
             prop_assert_eq!(paper(inks).dither(&picture, way), dithered);
         }

@@ -1,8 +1,9 @@
 //! HDMI, DSI, and every other screen that the kernel drives, by its mode setting (DRM/KMS).
 //!
-//! Two dumb buffers are drawn on in turn, and shown whole at the next refresh. The first card with a
-//! connected screen is taken: their order changes from boot to boot, and some cards have no outputs.
-//! All in Rust, by system calls: no libdrm, no X, no Wayland. A desktop must not run on that screen.
+//! Two dumb buffers are drawn on in turn, and shown whole at the next refresh. The first card with
+//! a connected screen is taken: their order changes from boot to boot, and some cards have no
+//! outputs. All in Rust, by system calls: no libdrm, no X, no Wayland. A desktop must not run on
+//! that screen.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -63,8 +64,8 @@ pub struct DrmScreen {
 }
 
 impl DrmScreen {
-    /// The first connected screen of a card, or of all cards; in its own size, or in `size` if it can
-    /// show that.
+    /// The first connected screen of a card, or of all cards; in its own size, or in `size` if it
+    /// can show that.
     ///
     /// # Errors
     /// When there is no connected screen, it has no such size, or the card is not ours to use.

@@ -91,8 +91,8 @@ impl fmt::Display for ScreenError {
             }
             Self::Pin { chip, offset, reason } => write!(
                 f,
-                "pin {offset} of '{}' cannot be used: {reason}; check its number, that nothing else \
-                 uses it, and that this user is in the group 'gpio'",
+                "pin {offset} of '{}' cannot be used: {reason}; check its number, that nothing \
+                 else uses it, and that this user is in the group 'gpio'",
                 chip.display()
             ),
             Self::Bus { name, reason } => write!(

@@ -1,5 +1,5 @@
-//! The kernel's framebuffer devices (`/dev/fb0`): old boards, and small screens that a kernel driver
-//! shows there.
+//! The kernel's framebuffer devices (`/dev/fb0`): old boards, and small screens that a kernel
+//! driver shows there.
 //!
 //! Size and format are read from sysfs, frames are written to the device as to a file. Pixels are
 //! little-endian: 32 bits as blue, green, red and one unused byte; 16 bits as five, six and five.
@@ -26,7 +26,8 @@ pub struct Framebuffer {
 }
 
 impl Framebuffer {
-    /// The device at `path`, of which the folder `sysfs` (`/sys/class/graphics`) tells size and format.
+    /// The device at `path`, of which the folder `sysfs` (`/sys/class/graphics`) tells size and
+    /// format.
     ///
     /// # Errors
     /// When one of them is not there or not ours, or the format is none that is known.

@@ -1,8 +1,9 @@
 //! Which light a panel can show: mixtures of its inks, and no other.
 //!
-//! A colour outside, such as violet on a panel of black, white and red, can never be reached by dithering:
-//! its error would grow from pixel to pixel until it spoils what can be shown. So every colour is first
-//! moved to the nearest mixture, where a difference in lightness counts for more than one in colour.
+//! A colour outside, such as violet on a panel of black, white and red, can never be reached by
+//! dithering: its error would grow from pixel to pixel until it spoils what can be shown. So every
+//! colour is first moved to the nearest mixture, where a difference in lightness counts for more
+//! than one in colour.
 
 use super::dither::Light;
 
@@ -109,8 +110,8 @@ fn mixed(inks: &[Light], shares: &[f32]) -> Light {
 
 /// The shares of the inks, adding up to one, whose mixture is nearest to `wanted`.
 ///
-/// Every step takes share from the ink that is farthest in the direction of what is missing and gives it
-/// to the one that is nearest (pairwise Frank-Wolfe, Lacoste-Julien and Jaggi 2015).
+/// Every step takes share from the ink that is farthest in the direction of what is missing and
+/// gives it to the one that is nearest (pairwise Frank-Wolfe, Lacoste-Julien and Jaggi 2015).
 fn nearest_mixture(inks: &[Light], wanted: Light) -> Vec<f32> {
     let mut shares = vec![1.0 / inks.len() as f32; inks.len()];
     for _ in 0..STEPS {

@@ -1,7 +1,7 @@
 //! Small colour screens on SPI: ST7789, ILI9341, ILI9488, GC9A01.
 //!
-//! mipidsi knows their commands. The ST7789 is started as Pimoroni's driver starts it (package `st7789`
-//! 1.0.1): with the voltages and the gamma curves of the panels that are sold with it.
+//! mipidsi knows their commands. The ST7789 is started as Pimoroni's driver starts it (package
+//! `st7789` 1.0.1): with the voltages and the gamma curves of the panels that are sold with it.
 
 use embedded_graphics::pixelcolor::{Rgb565, Rgb666};
 use embedded_hal::delay::DelayNs;
@@ -188,7 +188,8 @@ where
     }
 }
 
-/// The ST7789 as Pimoroni's driver starts it. Its memory is seen across, so that 320 pixels are a row.
+/// The ST7789 as Pimoroni's driver starts it. Its memory is seen across, so that 320 pixels are a
+/// row.
 pub(super) struct St7789 {
     /// The register that says in which order memory is shown; Pimoroni's is 0x70.
     pub(super) madctl: u8,

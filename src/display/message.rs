@@ -2,33 +2,48 @@
 
 use image::RgbImage;
 
-use super::caption::letter_height;
 use super::words::{Letters, spelled, wrapped};
 
-/// A frame that says something: a title, and a text below it, in white on black. Both are wrapped,
-/// and their letters grow with the frame. What does not fit is left out.
+/// The smallest letters, in pixels.
+const SMALLEST: u32 = 8;
+
+/// A frame that says something: a title, and a text below it, in white on black. Both are wrapped;
+/// their letters are as large as fits, up to a 16th of the frame's height for the text. What does
+/// not fit even in small letters is left out.
 pub fn message(width: u32, height: u32, title: &str, text: &str) -> RgbImage {
     let mut frame = RgbImage::new(width, height);
-    let unit = letter_height(width, height);
-    let margin = width / 16;
-    let across = width.saturating_sub(2 * margin);
-    let parts = [(Letters::of_height(unit * 3 / 2), title), (Letters::of_height(unit), text)];
-    let lines: Vec<(Letters, String)> = parts
-        .into_iter()
-        .flat_map(|(letters, text)| {
-            let room = (height / 2 / letters.line_height()).max(1) as usize;
-            let lines = wrapped(&spelled(text), letters.columns(across), room);
-            lines.into_iter().map(move |line| (letters, line))
-        })
-        .collect();
-    let used: u32 = lines.iter().map(|(letters, _)| letters.line_height()).sum();
-    let mut y = height.saturating_sub(used) / 2;
+    let (title, text) = (spelled(title), spelled(text));
+    let largest = (height / 16).min(width / 12).max(SMALLEST);
+    let mut sizes = (SMALLEST..=largest).rev().map(|unit| set(width, &title, &text, unit));
+    let fitting = sizes.find(|lines| rows(lines) <= height);
+    let lines = fitting.unwrap_or_else(|| set(width, &title, &text, SMALLEST));
+    let mut y = height.saturating_sub(rows(&lines)) / 2;
     for (letters, line) in &lines {
         let x = width.saturating_sub(letters.width(line)) / 2;
         letters.write(&mut frame, (x, y), line, [255; 3]);
         y += letters.line_height();
     }
     frame
+}
+
+/// The lines of a message, with half an empty one below the title.
+fn set(width: u32, title: &str, text: &str, unit: u32) -> Vec<(Letters, String)> {
+    let across = width - 2 * (width / 16);
+    let lines = |letters: Letters, text: &str| {
+        let lines = wrapped(text, letters.columns(across), usize::MAX);
+        lines.into_iter().map(move |line| (letters, line))
+    };
+    let (large, gap) = (Letters::of_height(unit * 3 / 2), Letters::of_height(unit / 2));
+    let mut all: Vec<_> = lines(large, title).collect();
+    if !all.is_empty() {
+        all.push((gap, String::new()));
+    }
+    all.extend(lines(Letters::of_height(unit), text));
+    all
+}
+
+fn rows(lines: &[(Letters, String)]) -> u32 {
+    lines.iter().map(|(letters, _)| letters.line_height()).sum()
 }
 
 #[cfg(test)]
@@ -54,9 +69,19 @@ mod tests {
             let frame = message(width, height, "Pochade", text);
             let [left, right, top, bottom] = bounds(&frame);
             assert!(left >= width / 20 && right <= width - width / 20, "{left} {right}");
-            assert!(right - left > width / 3, "{left} to {right} of {width}");
+            assert!(right - left > width / 2, "{left} to {right} of {width}");
             assert!(top.abs_diff(height - bottom) < height / 6, "{top} {bottom} of {height}");
         }
+    }
+
+    #[test]
+    fn a_long_message_is_set_in_smaller_letters() {
+        let text = "The panel does not answer. ".repeat(9);
+        let ink = |text: &str| bounds(&message(480, 320, "Pochade", text));
+        let [.., top, bottom] = ink(&text);
+        assert!(top > 0 && bottom < 319, "{top} {bottom}");
+        let frame = message(480, 320, "Pochade", &text);
+        assert_ne!(frame, message(480, 320, "Pochade", &text[..text.len() - 9]), "the end is lost");
     }
 
     proptest! {

@@ -2,8 +2,8 @@
 //!
 //! A [`Screen`] takes frames of its own size. What happens to a picture before that is pure and the
 //! same for all of them: [`Layout`] turns it and fits it in, [`caption`] and [`qr`] write on it,
-//! [`message`] says something in words where there is no picture, and [`dither()`] brings it to the few
-//! inks of an e-paper panel.
+//! [`message`] says something in words where there is no picture, and [`dither()`] brings it to the
+//! few inks of an e-paper panel.
 
 #[cfg(feature = "panels")]
 mod board;
@@ -32,6 +32,8 @@ mod png;
 mod recorder;
 mod settings;
 mod terminal;
+#[cfg(feature = "window")]
+mod window;
 mod words;
 
 use std::fmt;
@@ -56,6 +58,8 @@ pub use settings::{
     InkyPanel, MAX_SIDE, PinSettings, ScreenKind, ScreenSettings, ScreenSize, open,
 };
 pub use terminal::TerminalScreen;
+#[cfg(feature = "window")]
+pub use window::WindowScreen;
 
 /// Something that shows pictures.
 pub trait Screen: Send {

@@ -1,11 +1,11 @@
 //! The inks of e-paper panels, and what they look like.
 //!
 //! A panel's inks are paler than their names: its white is a light grey, its blue nearly black. The
-//! colours here are those that Pimoroni measured on its Inky boards and gives in its driver (package
-//! `inky` 2.6.0, `SATURATED_PALETTE` of `inky_e673`, `inky_uc8159` and `inky_ac073tc1a`), each with the
-//! pure colour that the ink stands for (`DESATURATED_PALETTE` there). Dithered with the measured
-//! colours, a picture has strong and few colours; with the pure ones, pale and truthful edges.
-//! [`Palette::blended`] lies between.
+//! colours here are those that Pimoroni measured on its Inky boards and gives in its driver
+//! (package `inky` 2.6.0, `SATURATED_PALETTE` of `inky_e673`, `inky_uc8159` and `inky_ac073tc1a`),
+//! each with the pure colour that the ink stands for (`DESATURATED_PALETTE` there). Dithered with
+//! the measured colours, a picture has strong and few colours; with the pure ones, pale and
+//! truthful edges. [`Palette::blended`] lies between.
 
 use std::str::FromStr;
 
@@ -107,8 +107,8 @@ const SEVEN_COLOUR_LARGE: [Ink; 7] = [
     ink(6, [239, 121, 44], ORANGE),
 ];
 
-/// Panels of two and three inks are named by these codes; nobody gives measured colours for them, so
-/// red and yellow are taken from panels that have been measured.
+/// Panels of two and three inks are named by these codes; nobody gives measured colours for them,
+/// so red and yellow are taken from panels that have been measured.
 const BLACK_WHITE: [Ink; 2] = [ink(0, BLACK, BLACK), ink(1, WHITE, WHITE)];
 const BLACK_WHITE_RED: [Ink; 3] = [BLACK_WHITE[0], BLACK_WHITE[1], ink(2, [156, 72, 75], RED)];
 const BLACK_WHITE_YELLOW: [Ink; 3] =
@@ -118,11 +118,11 @@ const BLACK_WHITE_YELLOW: [Ink; 3] =
 #[derive(Clone, Debug, PartialEq)]
 pub struct Palette {
     /// The colours; the first is black.
-    pub colours: Vec<[u8; 3]>,
+    pub(super) colours: Vec<[u8; 3]>,
     /// What the panel's controller calls each of them.
-    pub codes: Vec<u8>,
+    pub(super) codes: Vec<u8>,
     /// Which of them is white: not always the lightest, as measured.
-    pub white: usize,
+    pub(super) white: usize,
 }
 
 impl Palette {
@@ -146,6 +146,11 @@ impl Palette {
             Inks::Grey4 => Self::greys(4),
             Inks::Grey16 => Self::greys(16),
         }
+    }
+
+    /// The colours; the first is black.
+    pub fn colours(&self) -> &[[u8; 3]] {
+        &self.colours
     }
 
     fn of(inks: &[Ink], colour: impl Fn(&Ink) -> [u8; 3]) -> Self {

@@ -1,7 +1,7 @@
 //! A Linux board's pins, SPI and I2C under embedded-hal's traits.
 //!
-//! Pins are requested through the second version of the kernel's GPIO interface (`gpiocdev`), which can
-//! pull an input up. SPI and I2C are linux-embedded-hal's.
+//! Pins are requested through the second version of the kernel's GPIO interface (`gpiocdev`), which
+//! can pull an input up. SPI and I2C are linux-embedded-hal's.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -42,8 +42,8 @@ fn fault(error: impl fmt::Display) -> Fault {
     Fault(error.to_string())
 }
 
-/// The chip with the pins of a board's header: the first whose name is that of a pin controller, as on
-/// every Raspberry Pi, else the first of all.
+/// The chip with the pins of a board's header: the first whose name is that of a pin controller, as
+/// on every Raspberry Pi, else the first of all.
 pub(super) fn header_chip() -> PathBuf {
     let chips = gpiocdev::chip::chips().unwrap_or_default();
     let label = |path: &PathBuf| gpiocdev::chip::Chip::from_path(path).ok()?.info().ok();

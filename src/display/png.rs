@@ -17,8 +17,8 @@ pub struct PngScreen {
 }
 
 impl PngScreen {
-    /// A screen of that size in that file, which is written with the first frame. With `inks` it shows
-    /// what an e-paper panel would.
+    /// A screen of that size in that file, which is written with the first frame. With `inks` it
+    /// shows what an e-paper panel would.
     pub fn new(path: PathBuf, size: ScreenSize, inks: Option<(Paper, Dithering)>) -> Self {
         Self { path, size, inks }
     }
@@ -34,10 +34,8 @@ impl Screen for PngScreen {
     fn show(&mut self, frame: &RgbImage) -> Result<(), ScreenError> {
         self.info().check(frame)?;
         let mut bytes = Cursor::new(Vec::new());
-        let dithered = self
-            .inks
-            .as_ref()
-            .map(|(paper, dithering)| paper.dither(frame, *dithering).picture(paper.palette()));
+        let dithered =
+            self.inks.as_ref().map(|(paper, dithering)| paper.dither(frame, *dithering).picture());
         dithered.as_ref().unwrap_or(frame).write_to(&mut bytes, ImageFormat::Png).map_err(
             |error| ScreenError::Encode { path: self.path.clone(), reason: error.to_string() },
         )?;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::fmt::Write;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::{self, InputPin, OutputPin};
@@ -59,7 +59,7 @@ pub(super) fn sha256(bytes: &[u8]) -> String {
 
 impl Recorder {
     fn record(&self) -> MutexGuard<'_, Record> {
-        self.0.lock().unwrap()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn pin(&self, name: &'static str) -> Pin {

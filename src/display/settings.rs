@@ -152,8 +152,8 @@ fn names<T>(table: &[(&str, T)]) -> String {
     table.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
-/// The pins of a panel, by their numbers on the chip. What is left out is where the usual boards have
-/// it.
+/// The pins of a panel, by their numbers on the chip. What is left out is where the usual boards
+/// have it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct PinSettings {

@@ -1,8 +1,8 @@
 //! Words on pictures, in any size.
 //!
 //! The fonts are embedded-graphics' own: X11's classic ones, with the letters of Latin-1. Larger
-//! than the largest they are scaled up, and the stairs smoothed away, so that a full-HD screen can be
-//! read across a room.
+//! than the largest they are scaled up, and the stairs smoothed away, so that a full-HD screen can
+//! be read across a room.
 
 use embedded_graphics::Drawable;
 use embedded_graphics::geometry::Point;
@@ -100,8 +100,8 @@ fn sharpened(cover: u8, scale: f32) -> u8 {
     ((from_middle + 0.5).clamp(0.0, 1.0) * 255.0).round() as u8
 }
 
-/// The text in letters that the fonts have: typographic marks become plain ones, and letters outside
-/// Latin-1 lose their accents. What is left has no letter and is shown as a question mark.
+/// The text in letters that the fonts have: typographic marks become plain ones, and letters
+/// outside Latin-1 lose their accents. What is left has no letter and is shown as a question mark.
 pub(super) fn spelled(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.nfc() {
@@ -201,7 +201,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_line_is_too_long_and_no_word_is_lost(text in "[a-zé ]{0,60}", columns in 1_usize..12) {
+        fn no_line_is_too_long_and_no_letter_is_lost(
+            text in "[a-zé ]{0,60}",
+            columns in 1_usize..12,
+        ) {
             let lines = wrapped(&text, columns, usize::MAX);
             prop_assert!(lines.iter().all(|line| line.chars().count() <= columns));
             let letters = |text: &str| text.chars().filter(|c| *c != ' ').collect::<String>();

@@ -1,7 +1,7 @@
 //! The small memory on Pimoroni's boards that says which panel is soldered on.
 //!
-//! 29 bytes at address 0x50 of the I2C bus: width and height (u16, little-endian), colour, version of
-//! the board times ten, number of the panel, and when it was written (layout and numbers:
+//! 29 bytes at address 0x50 of the I2C bus: width and height (u16, little-endian), colour, version
+//! of the board times ten, number of the panel, and when it was written (layout and numbers:
 //! `inky/eeprom.py` of the package `inky` 2.6.0).
 
 use std::fmt;

@@ -1,8 +1,8 @@
 //! E-paper panels on SPI: one driver for all tables of [`panels`].
 //!
-//! It runs over the traits of embedded-hal, so that tests record what it sends. Bytes go out in writes
-//! of at most 4096, the largest that Linux takes without a kernel parameter, and every wait for a
-//! busy panel ends: with an error if the panel has not.
+//! It runs over the traits of embedded-hal, so that tests record what it sends. Bytes go out in
+//! writes of at most 4096, the largest that Linux takes without a kernel parameter, and every wait
+//! for a busy panel ends: with an error if the panel has not.
 
 mod eeprom;
 mod frame;
@@ -99,7 +99,7 @@ where
 
     fn show(&mut self, frame: &RgbImage) -> Result<(), ScreenError> {
         self.info().check(frame)?;
-        let codes = self.paper.dither(frame, self.dithering).codes(self.paper.palette());
+        let codes = self.paper.dither(frame, self.dithering).codes();
         self.refresh(&codes)
     }
 }
@@ -169,8 +169,8 @@ impl<S: SpiDevice, O: OutputPin, I: InputPin, D: DelayNs> Wires<S, O, I, D> {
         self.pins.selects.iter_mut().try_for_each(|pin| set(self.name, pin, true))
     }
 
-    /// Waits until the panel has been busy and is so no more. One that never says that it is busy gets
-    /// its usual time: its busy pin may not be wired.
+    /// Waits until the panel has been busy and is so no more. One that never says that it is busy
+    /// gets its usual time: its busy pin may not be wired.
     fn wait(&mut self, usual: u32) -> Result<(), ScreenError> {
         let mut waited = 0;
         while !self.busy()? {

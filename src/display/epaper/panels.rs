@@ -1,7 +1,7 @@
 //! What each e-paper panel must be told, as tables.
 //!
-//! Every table is one refresh from reset to power off. The bytes are those that Pimoroni's driver for
-//! its Inky boards sends (package `inky` 2.6.0: `inky_e673`, `inky_e640`, `inky_ac073tc1a`,
+//! Every table is one refresh from reset to power off. The bytes are those that Pimoroni's driver
+//! for its Inky boards sends (package `inky` 2.6.0: `inky_e673`, `inky_e640`, `inky_ac073tc1a`,
 //! `inky_uc8159`, `inky_el133uf1`); the tests compare with transcripts of that driver.
 
 use super::super::palette::Inks;
@@ -39,7 +39,8 @@ const BOTH: Chips = FIRST | SECOND;
 pub enum Step {
     /// Sets the reset pin, and sleeps that many milliseconds.
     Reset(bool, u32),
-    /// Waits until the panel is no longer busy; that many milliseconds if it does not say that it is.
+    /// Waits until the panel is no longer busy; that many milliseconds if it does not say that it
+    /// is.
     Wait(u32),
     /// Sends a command and its data.
     Send(Chips, u8, &'static [u8]),

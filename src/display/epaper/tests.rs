@@ -1,5 +1,5 @@
-//! What is sent, against transcripts of Pimoroni's driver (`tests/fixtures/display`), and what happens
-//! when a panel does not answer.
+//! What is sent, against transcripts of Pimoroni's driver (`tests/fixtures/display`), and what
+//! happens when a panel does not answer.
 
 use super::panels::{AC073TC1A, E640, E673, EL133UF1, UC8159_600, UC8159_640};
 use super::*;
