@@ -4,6 +4,8 @@
 pub mod bench;
 pub mod boards;
 pub mod cli;
+#[cfg(feature = "kiosk")]
+pub mod daemon;
 pub mod diffusion;
 #[cfg(feature = "kiosk")]
 pub mod display;

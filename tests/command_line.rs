@@ -179,3 +179,24 @@ fn inspect_shows_parts_and_memory_to_people_and_to_machines() {
     assert_eq!(json["parts"].as_array().unwrap().len(), 3);
     assert!(json["predicted"][0]["seconds"].as_f64().unwrap() > 0.0);
 }
+
+#[cfg(feature = "kiosk")]
+#[test]
+fn a_kiosk_is_checked_before_it_is_put_up() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/pochade.toml");
+    let output = pochade(&["validate-config", "--config", example]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success());
+    for part in ["can be used", "every 600s", "playlist default, now:", "sun over"] {
+        assert!(said.contains(part), "{said}");
+    }
+    let (status, message) = failure(&["daemon", "--config", "/no/such/pochade.toml"]);
+    assert_eq!(status, 1);
+    assert!(message.contains("/no/such/pochade.toml") && message.contains("--config"), "{message}");
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = folder.path().join("pochade.toml");
+    fs::write(&wrong, "[schedule]\nevery = \"often\"\n").unwrap();
+    let (status, message) = failure(&["validate-config", "--config", wrong.to_str().unwrap()]);
+    assert_eq!(status, 1);
+    assert!(message.contains("pochade.toml: ") && message.contains("write it as 10m"), "{message}");
+}

@@ -41,7 +41,7 @@ pub struct PaintArgs {
     pub guidance: Option<f32>,
 
     /// Width and height in pixels.
-    #[arg(long, value_name = "WxH", value_parser = size)]
+    #[arg(long, value_name = "WxH", value_parser = Size::from_str)]
     pub size: Option<Size>,
 
     /// The way from noise to picture: ddim, euler, euler_a, dpm++2m, dpm++2m_karras, lcm or ddpm.
@@ -268,13 +268,6 @@ fn ram(text: &str) -> Result<usize, &'static str> {
         None => (text.strip_suffix(['M', 'm']).ok_or(WANTED)?, 20),
     };
     Ok(number(digits, WANTED, |n: &usize| (1..1 << 14).contains(n))? << shift)
-}
-
-fn size(text: &str) -> Result<Size, &'static str> {
-    const WANTED: &str = "a size is width x height in pixels from 8 to 16384 each, such as 128x128";
-    let (width, height) = text.split_once(['x', 'X']).ok_or(WANTED)?;
-    let side = |text: &str| number(text, WANTED, |n: &usize| (8..=16_384).contains(n));
-    Ok(Size { width: side(width)?, height: side(height)? })
 }
 
 #[cfg(test)]

@@ -6,6 +6,8 @@
 
 mod arguments;
 mod bench;
+#[cfg(feature = "kiosk")]
+mod daemon;
 mod inspect;
 mod output;
 mod paint;
@@ -22,6 +24,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use arguments::{BenchArgs, InspectArgs, PaintArgs, Parts};
+#[cfg(feature = "kiosk")]
+pub use daemon::DaemonArgs;
 pub use inspect::{BoardInspection, Inspection, PartInspection, TypeInspection};
 pub use profile::ProfileView;
 pub use workshop::Workshop;
@@ -74,7 +78,7 @@ impl Cli {
             Command::Bench(args) => args
                 .settings()
                 .map_err(|message| Self::command().error(ErrorKind::ValueValidation, message))?,
-            Command::Paint(_) | Command::Inspect(_) => return Ok(self),
+            _ => return Ok(self),
         };
         Ok(self)
     }
@@ -89,6 +93,22 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Measure this machine: its peaks, and networks beside them.
     Bench(BenchArgs),
+    /// Paint to a screen, for months.
+    #[cfg(feature = "kiosk")]
+    Daemon(DaemonArgs),
+    /// Check the daemon's configuration and show what it would paint.
+    #[cfg(feature = "kiosk")]
+    ValidateConfig(DaemonArgs),
+}
+
+impl Command {
+    /// Whether nobody sits in front of it, so that its log has to tell what it does.
+    fn is_unattended(&self) -> bool {
+        #[cfg(feature = "kiosk")]
+        return matches!(self, Self::Daemon(_));
+        #[cfg(not(feature = "kiosk"))]
+        false
+    }
 }
 
 /// Where answers go, and what the terminal there can show.
@@ -123,7 +143,7 @@ pub fn main(studio: &impl Studio, arguments: impl IntoIterator<Item = OsString>)
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    start_logging(cli.verbose);
+    start_logging(&cli);
     let (mut out, mut notes) = (io::stdout(), io::stderr());
     let mut console = Console {
         pictures: Protocol::detect(out.is_terminal(), |name| std::env::var(name).ok()),
@@ -153,6 +173,10 @@ pub fn run(studio: &impl Studio, cli: &Cli, console: &mut Console<'_>) -> anyhow
         }
         Command::Inspect(args) => inspect::inspect(studio, args, console),
         Command::Bench(args) => bench::bench(studio, args, console),
+        #[cfg(feature = "kiosk")]
+        Command::Daemon(args) => daemon::daemon(args),
+        #[cfg(feature = "kiosk")]
+        Command::ValidateConfig(args) => daemon::validate(args, console),
     }
 }
 
@@ -163,15 +187,33 @@ fn columns_for_pictures() -> usize {
     })
 }
 
-fn start_logging(verbose: u8) {
-    let level = match verbose {
+fn start_logging(cli: &Cli) {
+    let level = match cli.verbose + u8::from(cli.command.is_unattended()) {
         0 => log::LevelFilter::Warn,
         1 => log::LevelFilter::Info,
         2 => log::LevelFilter::Debug,
         _ => log::LevelFilter::Trace,
     };
+    let mut logger = env_logger::Builder::new();
+    logger.filter_level(level).parse_env("POCHADE_LOG");
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        logger.format(|out, record| {
+            let priority = journal_priority(record.level());
+            writeln!(out, "<{priority}>{}", record.args())
+        });
+    }
     // Fails only where a test has set a logger already.
-    let _ = env_logger::Builder::new().filter_level(level).parse_env("POCHADE_LOG").try_init();
+    let _ = logger.try_init();
+}
+
+/// The journal knows the time, and takes a message's priority from its first characters.
+fn journal_priority(level: log::Level) -> u8 {
+    match level {
+        log::Level::Error => 3,
+        log::Level::Warn => 4,
+        log::Level::Info => 6,
+        log::Level::Debug | log::Level::Trace => 7,
+    }
 }
 
 fn error_label() -> &'static str {

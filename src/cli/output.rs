@@ -6,9 +6,6 @@ use std::path::{Path, PathBuf};
 use crate::files::NewFile;
 use crate::paint::write::{WriteError, create, replace};
 
-/// The longest name made from a prompt, in characters.
-const LONGEST: usize = 48;
-
 /// The most pictures of one name.
 const MOST_OF_A_NAME: u32 = 10_000;
 
@@ -96,43 +93,10 @@ fn write_under_free_name(folder: &Path, name: &str, bytes: &[u8]) -> Result<Path
     }
 }
 
-/// A file name made of the prompt's first words and the seed.
-pub(super) fn name_of(prompt: &str, seed: u64) -> String {
-    let lower = prompt.to_lowercase();
-    let words = lower.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
-    let mut name = String::new();
-    for word in words {
-        let room = LONGEST.saturating_sub(name.chars().count());
-        if word.chars().count() > room && !name.is_empty() {
-            break;
-        }
-        name.extend(word.chars().take(room));
-        name.push('-');
-    }
-    if name.is_empty() {
-        name.push_str("painting-");
-    }
-    format!("{name}{seed}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
     use std::fs;
-
-    #[test]
-    fn a_name_is_made_of_words_and_seed() {
-        assert_eq!(
-            name_of("A red sun, over (blue) mountains!", 7),
-            "a-red-sun-over-blue-mountains-7"
-        );
-        assert_eq!(name_of("../../etc/passwd", 7), "etc-passwd-7");
-        assert_eq!(name_of("北斎の波", 7), "北斎の波-7");
-        assert_eq!(name_of("...", 7), "painting-7");
-        assert_eq!(name_of(&"word ".repeat(100), 7).len(), 9 * 5 + 1);
-        assert_eq!(name_of(&"w".repeat(100), 7).len(), LONGEST + 2);
-    }
 
     #[test]
     fn a_taken_name_is_counted_up() {
@@ -166,14 +130,5 @@ mod tests {
         let error = Output::new(Some(&folder.path().join("sun.jpg")), 1).unwrap_err().to_string();
         assert!(error.ends_with("pictures are PNG files; end its name in '.png'"), "{error}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-    }
-
-    proptest! {
-        #[test]
-        fn any_prompt_makes_a_name_without_folders(prompt in "\\PC{0,300}", seed in any::<u64>()) {
-            let name = name_of(&prompt, seed);
-            prop_assert!(!name.contains(['/', '\\', '.', '\0']) && !name.starts_with('-'));
-            prop_assert!(name.len() < 230);
-        }
     }
 }

@@ -10,13 +10,13 @@ use serde::Serialize;
 
 use pochade_engine::SessionProfile;
 
-use super::output::{Output, name_of};
+use super::output::Output;
 use super::profile;
 use super::progress::Bar;
 use super::{Console, PaintArgs};
 use crate::paint::infotext::Infotext;
 use crate::paint::preview::Protocol;
-use crate::paint::{Paint, Painting, png, preview};
+use crate::paint::{Paint, Painting, file_name, png, preview};
 
 /// Paints as many pictures as asked for.
 pub(super) fn paint<P: Paint>(
@@ -38,7 +38,7 @@ pub(super) fn paint<P: Paint>(
         let noted = painter.profile();
         let request = &painting.request;
         let file = png::encode(&painting.image, &Infotext::of(request).to_string())?;
-        let path = output.write(index, &name_of(&request.prompt, request.seed), &file)?;
+        let path = output.write(index, &file_name(&request.prompt, request.seed), &file)?;
         if args.json {
             print_json(&painting, &path, profile_rows(args, &noted), console.out)?;
         } else {

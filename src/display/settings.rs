@@ -1,5 +1,6 @@
 //! Which screen, and where: as a configuration file or a command line says it.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -94,6 +95,13 @@ const KINDS: [(&str, ScreenKind); 10] = [
     ("gc9a01", ScreenKind::Gc9a01),
     ("window", ScreenKind::Window),
 ];
+
+impl fmt::Display for ScreenKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = KINDS.iter().find(|(_, kind)| kind == self).map(|(name, _)| *name);
+        f.write_str(name.unwrap_or_default())
+    }
+}
 
 impl FromStr for ScreenKind {
     type Err = String;

@@ -1,7 +1,8 @@
 //! PNG files that carry the text they were painted from.
 //!
 //! The text stands in a chunk called `parameters`, where other programs look for it: `tEXt` if
-//! Latin-1 can spell it, else `iTXt`, as Pillow decides.
+//! Latin-1 can spell it, else `iTXt`, as Pillow decides. A second chunk, of XMP, says that the
+//! picture was made by a trained model, so that nobody is misled about it later.
 
 use std::fmt;
 use std::io::Cursor;
@@ -10,6 +11,20 @@ use image::RgbImage;
 
 /// The keyword of the chunk.
 const KEYWORD: &str = "parameters";
+
+/// The keyword of the chunk that holds XMP metadata.
+const XMP_KEYWORD: &str = "XML:com.adobe.xmp";
+
+/// Says that a model made the picture, in the term of the IPTC's vocabulary of digital sources.
+const XMP: &str = "<?xpacket begin=\"\u{feff}\" id=\"W5M0MpCehiHzreSzNTczkc9d\"?>\
+    <x:xmpmeta xmlns:x=\"adobe:ns:meta/\">\
+    <rdf:RDF xmlns:rdf=\"http://www.w3.org/1999/02/22-rdf-syntax-ns#\">\
+    <rdf:Description rdf:about=\"\" \
+    xmlns:Iptc4xmpExt=\"http://iptc.org/std/Iptc4xmpExt/2008-02-29/\" \
+    xmlns:xmp=\"http://ns.adobe.com/xap/1.0/\" xmp:CreatorTool=\"Pochade\" \
+    Iptc4xmpExt:DigitalSourceType=\
+    \"http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia\"/>\
+    </rdf:RDF></x:xmpmeta><?xpacket end=\"r\"?>";
 
 /// The most text that is read from one chunk.
 const MOST_TEXT: usize = 1 << 20;
@@ -34,7 +49,8 @@ impl fmt::Display for PngError {
 
 impl std::error::Error for PngError {}
 
-/// The bytes of a PNG file of `image` that carries `parameters`.
+/// The bytes of a PNG file of `image` that carries `parameters` and, unless they are empty, the
+/// note that a model painted it.
 ///
 /// # Errors
 /// When the picture has no pixels.
@@ -58,6 +74,9 @@ fn write_png(
         encoder.add_text_chunk(KEYWORD.to_owned(), text)?;
     } else {
         encoder.add_itxt_chunk(KEYWORD.to_owned(), text)?;
+    }
+    if !parameters.is_empty() {
+        encoder.add_itxt_chunk(XMP_KEYWORD.to_owned(), XMP.to_owned())?;
     }
     let mut writer = encoder.write_header()?;
     writer.write_image_data(image.as_raw())?;
@@ -114,12 +133,25 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_with_parameters_says_that_a_model_made_it() {
+        let says = |parameters| {
+            let file = encode(&picture(), parameters).unwrap();
+            let reader = ::png::Decoder::new(Cursor::new(file)).read_info().unwrap();
+            let texts = reader.info().utf8_text.iter().filter(|c| c.keyword == XMP_KEYWORD);
+            texts.map(|chunk| chunk.get_text().unwrap()).collect::<Vec<_>>()
+        };
+        assert!(says("").is_empty());
+        let [xmp] = &says("a red sun")[..] else { panic!("one chunk") };
+        assert!(xmp.contains("digitalsourcetype/trainedAlgorithmicMedia"), "{xmp}");
+    }
+
+    #[test]
     fn latin_text_is_text_and_other_text_is_international_text() {
         let has = |text: &str, chunk: &[u8]| {
-            encode(&picture(), text).unwrap().windows(4).any(|w| w == chunk)
+            encode(&picture(), text).unwrap().windows(8).any(|w| w == chunk)
         };
-        assert!(has("café", b"tEXt") && !has("café", b"iTXt"));
-        assert!(has("北斎の波", b"iTXt") && !has("北斎の波", b"tEXt"));
+        assert!(has("café", b"tEXtpara") && !has("café", b"iTXtpara"));
+        assert!(has("北斎の波", b"iTXtpara") && !has("北斎の波", b"tEXtpara"));
     }
 
     #[test]

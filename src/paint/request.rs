@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::ControlFlow;
+use std::str::FromStr;
 use std::time::Duration;
 
 use image::RgbImage;
@@ -81,6 +82,22 @@ pub struct Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}x{}", self.width, self.height)
+    }
+}
+
+impl FromStr for Size {
+    type Err = &'static str;
+
+    /// Reads width and height as they are written.
+    fn from_str(text: &str) -> Result<Self, &'static str> {
+        const WANTED: &str =
+            "a size is width x height in pixels from 8 to 16384 each, such as 128x128";
+        let (width, height) = text.split_once(['x', 'X']).ok_or(WANTED)?;
+        let side = |text: &str| {
+            let pixels = text.trim().parse().ok().filter(|n| (8..=16_384).contains(n));
+            pixels.ok_or(WANTED)
+        };
+        Ok(Self { width: side(width)?, height: side(height)? })
     }
 }
 
