@@ -17,6 +17,11 @@ boards:
     cargo arm64
     cargo armv7
 
+# A Debian package for 64-bit boards, in target/debian.
+deb:
+    cargo arm64
+    deploy/build-deb aarch64-unknown-linux-gnu
+
 # The quantised default model again, from its recipe (the same bytes), and its report.
 model:
     cargo run --release -p pochade-quantize -- models/default -o models/default.gguf \

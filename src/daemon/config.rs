@@ -42,7 +42,7 @@ impl std::error::Error for ConfigError {}
 
 /// The file, as it is written.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
 struct File {
     model: ModelTable,
     paint: PaintTable,
@@ -56,7 +56,7 @@ struct File {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
 struct ModelTable {
     path: Option<PathBuf>,
     threads: Option<usize>,
@@ -65,7 +65,7 @@ struct ModelTable {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
 struct PaintTable {
     size: Option<String>,
     steps: Option<usize>,
@@ -77,7 +77,7 @@ struct PaintTable {
 
 /// How pictures lie on the screen.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
 pub struct Display {
     /// What to do with a picture of another shape.
     pub fit: Fit,
@@ -132,7 +132,7 @@ impl TryFrom<String> for Colour {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
 struct ScheduleTable {
     every: Span,
     between: Option<Between>,
@@ -174,7 +174,7 @@ struct AtTable {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
 struct GalleryTable {
     folder: PathBuf,
     pictures: usize,
@@ -194,7 +194,7 @@ impl Default for GalleryTable {
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
 struct SafetyTable {
     deny: Option<Vec<String>>,
     allow: Vec<String>,
@@ -305,7 +305,7 @@ impl Config {
     /// # Errors
     /// A sentence, when it makes no sense.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let file: File = toml::from_str(text).map_err(|e| e.to_string().trim().to_owned())?;
+        let file: File = toml::from_str(text).map_err(|e| syntax(text, &e))?;
         let words = words(file.words)?;
         let schedule = schedule(file.schedule, &file.playlist, &words)?;
         check(&file.display)?;
@@ -329,6 +329,15 @@ impl Config {
             guard: Guard::new(deny.as_deref(), &file.safety.allow),
             fallback: file.safety.fallback,
         })
+    }
+}
+
+/// What is wrong, and in which line.
+fn syntax(text: &str, error: &toml::de::Error) -> String {
+    let message = error.message().replace('\n', " ");
+    match error.span().and_then(|span| text.get(..span.start)) {
+        Some(before) => format!("line {}: {message}", before.matches('\n').count() + 1),
+        None => message,
     }
 }
 
