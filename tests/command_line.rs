@@ -179,3 +179,59 @@ fn inspect_shows_parts_and_memory_to_people_and_to_machines() {
     assert_eq!(json["parts"].as_array().unwrap().len(), 3);
     assert!(json["predicted"][0]["seconds"].as_f64().unwrap() > 0.0);
 }
+
+/// A walk of five frames with the tiny model.
+fn walk(out: &Path) -> Output {
+    let out = out.to_str().unwrap();
+    let prompts = ["walk", "a red sun", "a blue sea", "--seed", "3", "--seed-to", "4"];
+    pochade(
+        &[&prompts[..], &["--steps", "2", "--frames", "5", "--model", TINY, "-o", out]].concat(),
+    )
+}
+
+#[test]
+fn the_ends_of_a_walk_are_the_files_that_paint_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let frames = folder.path().join("frames");
+    let output = walk(&frames);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (frame, prompt, seed) in [(1, "a red sun", "3"), (5, "a blue sea", "4")] {
+        let out = folder.path().join("alone.png");
+        let alone = ["paint", prompt, "--seed", seed, "--steps", "2", "--model", TINY, "-o"];
+        assert!(pochade(&[&alone[..], &[out.to_str().unwrap()]].concat()).status.success());
+        let frame = frames.join(format!("frame-{frame:04}.png"));
+        assert!(fs::read(frame).unwrap() == fs::read(out).unwrap(), "{prompt}");
+    }
+    let pixels = |i| image::open(frames.join(format!("frame-{i:04}.png"))).unwrap().to_rgb8();
+    let pictures: Vec<_> = (1..=5).map(pixels).collect();
+    assert!(pictures.windows(2).all(|pair| pair[0] != pair[1]), "every frame moves on");
+
+    // The same in one file, whose still picture is the first frame.
+    let one = folder.path().join("one.apng");
+    assert!(walk(&one).status.success());
+    let still = image::load_from_memory(&fs::read(one).unwrap()).unwrap().to_rgb8();
+    assert!(still == pictures[0]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_walk_that_is_stopped_leaves_nothing_half_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("one.png");
+    let mut child = command()
+        .args(["walk", "a red sun", "a blue sea", "--frames", "9999", "--model", TINY, "-o"])
+        .arg(&out)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while fs::read_dir(folder.path()).unwrap().count() == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert!(said.contains("stopped after") && said.contains("of 9999 frames"), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}

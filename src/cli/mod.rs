@@ -6,11 +6,15 @@
 
 mod arguments;
 mod bench;
+mod frames;
 mod inspect;
+mod interrupt;
 mod output;
 mod paint;
 mod profile;
 mod progress;
+mod walk;
+mod walk_arguments;
 mod workshop;
 
 use std::ffi::OsString;
@@ -21,9 +25,10 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub use arguments::{BenchArgs, InspectArgs, PaintArgs, Parts};
+pub use arguments::{BenchArgs, HowArgs, InspectArgs, PaintArgs, Parts};
 pub use inspect::{BoardInspection, Inspection, PartInspection, TypeInspection};
 pub use profile::ProfileView;
+pub use walk_arguments::WalkArgs;
 pub use workshop::Workshop;
 
 use crate::bench::{Observer, Report, Settings};
@@ -71,11 +76,11 @@ impl Cli {
     /// The arguments, if they fit together.
     fn checked(self) -> Result<Self, clap::Error> {
         match &self.command {
-            Command::Bench(args) => args
-                .settings()
-                .map_err(|message| Self::command().error(ErrorKind::ValueValidation, message))?,
-            Command::Paint(_) | Command::Inspect(_) => return Ok(self),
-        };
+            Command::Bench(args) => args.settings().map(drop),
+            Command::Walk(args) => args.walk(0).map(drop).map_err(|error| error.to_string()),
+            Command::Paint(_) | Command::Inspect(_) => Ok(()),
+        }
+        .map_err(|message| Self::command().error(ErrorKind::ValueValidation, message))?;
         Ok(self)
     }
 }
@@ -85,6 +90,8 @@ impl Cli {
 pub enum Command {
     /// Paint a picture from words.
     Paint(PaintArgs),
+    /// Morph from picture to picture, for screens that should never stand still.
+    Walk(WalkArgs),
     /// Show a model's parts, types, bytes and memory.
     Inspect(InspectArgs),
     /// Measure this machine: its peaks, and networks beside them.
@@ -148,8 +155,15 @@ pub fn run(studio: &impl Studio, cli: &Cli, console: &mut Console<'_>) -> anyhow
     match &cli.command {
         Command::Paint(args) => {
             let output = output::Output::new(args.output.as_deref(), args.count)?;
-            let mut painter = studio.open(args.model.as_deref(), args.threads)?;
+            let mut painter = studio.open(args.how.model.as_deref(), args.how.threads)?;
             paint::paint(&mut painter, args, &output, console)
+        }
+        Command::Walk(args) => {
+            let walk = args.walk(args.seed.unwrap_or_else(paint::random_seed))?;
+            let interrupt = interrupt::Interrupt::listen()?;
+            let target = frames::Target::new(args.output.as_deref(), &walk)?;
+            let mut painter = studio.open(args.how.model.as_deref(), args.how.threads)?;
+            walk::walk(&mut painter, args, (walk, target, interrupt), console)
         }
         Command::Inspect(args) => inspect::inspect(studio, args, console),
         Command::Bench(args) => bench::bench(studio, args, console),

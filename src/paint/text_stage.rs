@@ -5,6 +5,7 @@ use pochade_engine::{Engine, Graph, Plan, Session, Tap, Value};
 
 use super::PaintError;
 use super::listen::{self, Ear};
+use crate::diffusion::slerp;
 use crate::files::{Component, ModelFiles, Weights};
 use crate::nets::{ClipText, ClipTextConfig, ContextLayer};
 use crate::text::Tokenizer;
@@ -16,6 +17,17 @@ pub(super) struct Context {
     pub tokens: Vec<f32>,
     /// One vector for the whole prompt, of the last encoder.
     pub pooled: Vec<f32>,
+}
+
+impl Context {
+    /// What lies at `share` of the way to another prompt, of as many `positions`: every token goes
+    /// on a sphere of its own to the token in its place, and so does the vector.
+    pub fn toward(&self, other: &Self, positions: usize, share: f32) -> Self {
+        let width = (self.tokens.len() / positions.max(1)).max(1);
+        let rows = self.tokens.chunks(width).zip(other.tokens.chunks(width));
+        let tokens = rows.flat_map(|(from, to)| slerp(from, to, share)).collect();
+        Self { tokens, pooled: slerp(&self.pooled, &other.pooled, share) }
+    }
 }
 
 /// The tokenizers and text encoders of a model, with a plan for one prompt.
