@@ -235,3 +235,25 @@ fn a_walk_that_is_stopped_leaves_nothing_half_done() {
     assert!(said.contains("stopped after") && said.contains("of 9999 frames"), "{said}");
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
+
+#[test]
+fn a_picture_is_explained_as_a_sheet_and_as_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let explain = |name: &str| {
+        let out = folder.path().join(name);
+        let words = ["explain", "a red sun", "--seed", "3", "--steps", "2", "--model", TINY, "-o"];
+        let output = pochade(&[&words[..], &[out.to_str().unwrap()]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), out.to_str().unwrap());
+        fs::read(out).unwrap()
+    };
+    // Pictures are enlarged for a sheet, which takes minutes under emulation.
+    if std::env::var_os("POCHADE_TEST_RUNNER").is_none() {
+        let sheet = explain("sheet.png");
+        let text = Infotext::parse(&png::parameters(&sheet).unwrap().unwrap());
+        assert_eq!((text.prompt.as_str(), text.get("Seed")), ("a red sun", Some("3")));
+        assert!(image::load_from_memory(&sheet).unwrap().width() > 1000);
+    }
+    let page = String::from_utf8(explain("page.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("<h1>a red sun</h1>"));
+}

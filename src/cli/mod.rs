@@ -6,6 +6,7 @@
 
 mod arguments;
 mod bench;
+mod explain;
 mod frames;
 mod inspect;
 mod interrupt;
@@ -26,14 +27,16 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use arguments::{BenchArgs, HowArgs, InspectArgs, PaintArgs, Parts};
+pub use explain::ExplainArgs;
 pub use inspect::{BoardInspection, Inspection, PartInspection, TypeInspection};
 pub use profile::ProfileView;
 pub use walk_arguments::WalkArgs;
 pub use workshop::Workshop;
 
 use crate::bench::{Observer, Report, Settings};
-use crate::paint::Paint;
+use crate::explain::{self as explanation, Explanation};
 use crate::paint::preview::Protocol;
+use crate::paint::{Paint, Request};
 
 /// What the commands need from the rest of the program.
 pub trait Studio {
@@ -45,6 +48,17 @@ pub trait Studio {
     /// # Errors
     /// When the model cannot be read.
     fn open(&self, model: Option<&Path>, threads: Option<usize>) -> anyhow::Result<Self::Painter>;
+
+    /// Paints a picture and what explains it, and tells how far it has come.
+    ///
+    /// # Errors
+    /// When the model cannot be read or does not paint such a picture.
+    fn explain(
+        &self,
+        how: &HowArgs,
+        request: &Request,
+        observer: &mut explanation::Observer<'_>,
+    ) -> anyhow::Result<Explanation>;
 
     /// Looks into a model without painting.
     ///
@@ -78,7 +92,7 @@ impl Cli {
         match &self.command {
             Command::Bench(args) => args.settings().map(drop),
             Command::Walk(args) => args.walk(0).map(drop).map_err(|error| error.to_string()),
-            Command::Paint(_) | Command::Inspect(_) => Ok(()),
+            Command::Paint(_) | Command::Explain(_) | Command::Inspect(_) => Ok(()),
         }
         .map_err(|message| Self::command().error(ErrorKind::ValueValidation, message))?;
         Ok(self)
@@ -92,6 +106,8 @@ pub enum Command {
     Paint(PaintArgs),
     /// Morph from picture to picture, for screens that should never stand still.
     Walk(WalkArgs),
+    /// Show why a picture looks as it does: the way from noise, what every word did, guidance.
+    Explain(ExplainArgs),
     /// Show a model's parts, types, bytes and memory.
     Inspect(InspectArgs),
     /// Measure this machine: its peaks, and networks beside them.
@@ -165,6 +181,7 @@ pub fn run(studio: &impl Studio, cli: &Cli, console: &mut Console<'_>) -> anyhow
             let mut painter = studio.open(args.how.model.as_deref(), args.how.threads)?;
             walk::walk(&mut painter, args, (walk, target, interrupt), console)
         }
+        Command::Explain(args) => explain::explain(studio, args, console),
         Command::Inspect(args) => inspect::inspect(studio, args, console),
         Command::Bench(args) => bench::bench(studio, args, console),
     }

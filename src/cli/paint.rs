@@ -164,7 +164,9 @@ pub(super) mod tests {
     use super::super::{Cli, Inspection, Studio, run};
     use super::*;
     use crate::bench::{Observer, Report, Settings};
+    use crate::cli::HowArgs;
     use crate::diffusion::SamplerKind;
+    use crate::explain;
     use crate::paint::{Progress, Request, Resolved, Size, Stage, Timings};
     use clap::Parser;
     use image::{Rgb, RgbImage};
@@ -224,6 +226,15 @@ pub(super) mod tests {
         fn open(&self, model: Option<&Path>, _threads: Option<usize>) -> anyhow::Result<Wash> {
             anyhow::ensure!(model.is_none(), "there is no such model");
             Ok(Wash)
+        }
+
+        fn explain(
+            &self,
+            _: &HowArgs,
+            _: &Request,
+            _: &mut explain::Observer<'_>,
+        ) -> anyhow::Result<explain::Explanation> {
+            anyhow::bail!("there is nothing to explain")
         }
 
         fn inspect(&self, _model: &Path) -> anyhow::Result<Inspection> {

@@ -3,10 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use pochade_engine::{Engine, Graph, Plan, Session, Tap, Value};
+use pochade_engine::{Engine, Graph, Plan, Session, Value};
 use serde_json::Value as Json;
 
-use super::listen::{self, Ear};
+use super::listen::{self, Ear, Run, Taps};
 use super::text_stage::Context;
 use super::{Look, PaintError, Size};
 use crate::diffusion::{Guidance, LatentShape, Sampler, SeedNoise};
@@ -31,7 +31,7 @@ struct Prepared {
     inputs: UNetInputs,
     output: Value,
     session: Session,
-    taps: Vec<Tap>,
+    taps: Taps,
     /// What the session's table was computed from.
     told: Option<Told>,
 }
@@ -167,8 +167,14 @@ impl UNetStage {
                     self.tabulate(&told.timesteps, first, &mut prepared, engine);
                 }
                 prepared.ask(first + i, input, answer, engine);
-                let heard = (&prepared.session, &prepared.taps[..]);
-                listen::report(&mut ear, Component::Unet, i, heard);
+                let run = Run {
+                    part: Component::Unet,
+                    step: i,
+                    of_prompt: (batch - 1).checked_sub(turn * asked).filter(|i| *i < asked),
+                    session: &prepared.session,
+                    taps: &prepared.taps,
+                };
+                listen::report(&mut ear, &run);
             }
             let guided = guidance.combine(&mut answer);
             sampler.step(i, guided, &mut x, &mut |out| noise.draw(shape, out));

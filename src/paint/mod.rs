@@ -26,7 +26,7 @@ pub mod write;
 pub use default_model::default_model;
 pub use error::{MAX_SIDE, PaintError};
 pub use latent_preview::{LatentMap, LatentPreview};
-pub use listen::{LayerInput, LayerListener};
+pub use listen::{AttentionInput, LayerInput, LayerListener};
 pub use memory::{Memory, MemoryPlan, PartMemory};
 pub use painter::Painter;
 pub use predict::{PlannedLayer, Prediction, layers, predict, predict_as};

@@ -10,15 +10,15 @@ use std::{fmt, mem};
 use pochade_engine::{Engine, SessionProfile, release_freed_memory};
 
 use super::decode::DecoderStage;
-use super::denoise::{Denoising, Step, UNetStage};
+use super::denoise::{self, Denoising, Step, UNetStage};
 use super::hints::Hints;
 use super::limits::Limits;
 use super::listen::{Ear, LayerListener};
 use super::memory::{self, Memory, MemoryPlan, Work};
-use super::text_stage::{Context, TextStage};
+use super::text_stage::{self, Context, TextStage};
 use super::{
-    LatentMap, LatentPreview, Paint, PaintError, Painting, Progress, Request, Resolved, Stage,
-    Timings, Toward, default_model,
+    LatentMap, LatentPreview, Paint, PaintError, Painting, Progress, Request, Resolved, Size,
+    Stage, Timings, Toward, default_model,
 };
 use crate::diffusion::{Guidance, Sampler, SamplerSettings, SchedulerConfig, SeedNoise, sampler};
 use crate::files::{Component, ModelFiles, NewTensor};
@@ -122,6 +122,19 @@ impl Painter {
         &self.engine
     }
 
+    /// Tokens of a prompt as the network attends to them; 0 for a model that knows no words.
+    ///
+    /// # Errors
+    /// When the text encoder's config is wrong.
+    pub fn text_positions(&self) -> Result<usize, PaintError> {
+        text_stage::positions(&self.files)
+    }
+
+    /// Rows and columns of the latent of a picture of `size`.
+    pub fn latent_size(&self, size: Size) -> (usize, usize) {
+        self.limits.latent(size)
+    }
+
     /// The request with the model's choices filled in.
     ///
     /// # Errors
@@ -207,7 +220,7 @@ impl Painter {
         self.colours = None;
     }
 
-    /// Paints while `listener` hears what the layers read. That takes the memory of all that it
+    /// Paints as [`Paint::paint`] does, while `listener` hears what the layers read. That takes the memory of all that it
     /// hears in one step.
     ///
     /// # Errors
@@ -216,11 +229,34 @@ impl Painter {
         &mut self,
         request: &Request,
         listener: &mut dyn LayerListener,
+        progress: &mut Observer<'_>,
     ) -> Result<Painting, PaintError> {
         self.unload();
-        let painting = self.paint_with(request, &mut |_| ControlFlow::Continue(()), Some(listener));
+        let painting = self.paint_with(request, progress, Some(listener));
         self.unload();
         painting
+    }
+
+    /// The picture that the decoder makes of a latent `[h, w, channels]`, as a [`super::Look`] or a
+    /// [`Painting`] has one, of a picture of `size`.
+    ///
+    /// # Errors
+    /// When the size is not one the model paints, or the latent is not of that size.
+    pub fn decode_latent(
+        &mut self,
+        latent: &[f32],
+        size: Size,
+    ) -> Result<image::RgbImage, PaintError> {
+        self.limits.check(size)?;
+        let (height, width) = self.limits.latent(size);
+        let channels = denoise::config(&self.files)?.out_channels;
+        if latent.len() != height * width * channels {
+            return Err(PaintError::Unsuitable(format!(
+                "a latent of {size} has {height} x {width} x {channels} numbers, not {}",
+                latent.len()
+            )));
+        }
+        self.decode(size, latent, None)
     }
 
     /// Encodes the prompts, but for those of the last picture.
@@ -304,7 +340,7 @@ impl Painter {
 
     fn decode(
         &mut self,
-        settings: &Resolved,
+        size: Size,
         latent: &[f32],
         ear: Ear<'_, '_>,
     ) -> Result<image::RgbImage, PaintError> {
@@ -312,7 +348,7 @@ impl Painter {
             Some(stage) => stage,
             None => self.load_decoder()?,
         };
-        let size = self.limits.latent(settings.size);
+        let size = self.limits.latent(size);
         let image = stage.decode(latent, size, &mut self.engine, ear);
         self.decoder = self.kept(stage);
         image
@@ -377,7 +413,7 @@ impl Painter {
         timings.denoise = start.elapsed();
 
         let start = Instant::now();
-        let image = self.decode(&settings, &latent, ear)?;
+        let image = self.decode(settings.size, &latent, ear)?;
         timings.decode = start.elapsed();
         notify(progress, Progress::after(Stage::Decode, steps, steps))?;
 

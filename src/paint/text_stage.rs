@@ -1,10 +1,10 @@
 //! From a prompt to what the denoiser attends to: one text encoder, or the two of Stable Diffusion
 //! XL.
 
-use pochade_engine::{Engine, Graph, Plan, Session, Tap, Value};
+use pochade_engine::{Engine, Graph, Plan, Session, Value};
 
 use super::PaintError;
-use super::listen::{self, Ear};
+use super::listen::{self, Ear, Run, Taps};
 use crate::diffusion::slerp;
 use crate::files::{Component, ModelFiles, Weights};
 use crate::nets::{ClipText, ClipTextConfig, ContextLayer};
@@ -42,7 +42,7 @@ struct Encoder {
     input: Value,
     features: [Value; 2],
     session: Session,
-    taps: Vec<Tap>,
+    taps: Taps,
 }
 
 impl TextStage {
@@ -117,7 +117,8 @@ impl Encoder {
         let embedded = self.network.embed(&encoded.ids)?;
         self.session.setup(engine, &[]);
         self.session.run(engine, &[(self.input, &embedded)]);
-        listen::report(ear, self.part, 0, (&self.session, &self.taps));
+        let (part, session, taps) = (self.part, &self.session, &self.taps);
+        listen::report(ear, &Run { part, step: 0, of_prompt: Some(0), session, taps });
         let [context, last] = self.features.map(|f| self.session.output(f));
         let pooled = self.network.pooled(last, &encoded.ids);
         Ok((Context { tokens: context.to_vec(), pooled }, encoded.dropped))
