@@ -9,7 +9,9 @@ pub mod daemon;
 pub mod diffusion;
 #[cfg(feature = "kiosk")]
 pub mod display;
+pub mod explain;
 pub mod files;
 pub mod nets;
+pub mod page;
 pub mod paint;
 pub mod text;

@@ -200,3 +200,81 @@ fn a_kiosk_is_checked_before_it_is_put_up() {
     assert_eq!(status, 1);
     assert!(message.contains("pochade.toml: ") && message.contains("write it as 10m"), "{message}");
 }
+
+/// A walk of five frames with the tiny model.
+fn walk(out: &Path) -> Output {
+    let out = out.to_str().unwrap();
+    let prompts = ["walk", "a red sun", "a blue sea", "--seed", "3", "--seed-to", "4"];
+    pochade(
+        &[&prompts[..], &["--steps", "2", "--frames", "5", "--model", TINY, "-o", out]].concat(),
+    )
+}
+
+#[test]
+fn the_ends_of_a_walk_are_the_files_that_paint_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let frames = folder.path().join("frames");
+    let output = walk(&frames);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    for (frame, prompt, seed) in [(1, "a red sun", "3"), (5, "a blue sea", "4")] {
+        let out = folder.path().join("alone.png");
+        let alone = ["paint", prompt, "--seed", seed, "--steps", "2", "--model", TINY, "-o"];
+        assert!(pochade(&[&alone[..], &[out.to_str().unwrap()]].concat()).status.success());
+        let frame = frames.join(format!("frame-{frame:04}.png"));
+        assert!(fs::read(frame).unwrap() == fs::read(out).unwrap(), "{prompt}");
+    }
+    let pixels = |i| image::open(frames.join(format!("frame-{i:04}.png"))).unwrap().to_rgb8();
+    let pictures: Vec<_> = (1..=5).map(pixels).collect();
+    assert!(pictures.windows(2).all(|pair| pair[0] != pair[1]), "every frame moves on");
+
+    // The same in one file, whose still picture is the first frame.
+    let one = folder.path().join("one.apng");
+    assert!(walk(&one).status.success());
+    let still = image::load_from_memory(&fs::read(one).unwrap()).unwrap().to_rgb8();
+    assert!(still == pictures[0]);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_walk_that_is_stopped_leaves_nothing_half_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("one.png");
+    let mut child = command()
+        .args(["walk", "a red sun", "a blue sea", "--frames", "9999", "--model", TINY, "-o"])
+        .arg(&out)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    while fs::read_dir(folder.path()).unwrap().count() == 0 {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut child.stderr.take().unwrap(), &mut said).unwrap();
+    assert!(said.contains("stopped after") && said.contains("of 9999 frames"), "{said}");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_picture_is_explained_as_a_sheet_and_as_a_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let explain = |name: &str| {
+        let out = folder.path().join(name);
+        let words = ["explain", "a red sun", "--seed", "3", "--steps", "2", "--model", TINY, "-o"];
+        let output = pochade(&[&words[..], &[out.to_str().unwrap()]].concat());
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert_eq!(String::from_utf8(output.stdout).unwrap().trim_end(), out.to_str().unwrap());
+        fs::read(out).unwrap()
+    };
+    // Pictures are enlarged for a sheet, which takes minutes under emulation.
+    if std::env::var_os("POCHADE_TEST_RUNNER").is_none() {
+        let sheet = explain("sheet.png");
+        let text = Infotext::parse(&png::parameters(&sheet).unwrap().unwrap());
+        assert_eq!((text.prompt.as_str(), text.get("Seed")), ("a red sun", Some("3")));
+        assert!(image::load_from_memory(&sheet).unwrap().width() > 1000);
+    }
+    let page = String::from_utf8(explain("page.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.contains("<h1>a red sun</h1>"));
+}

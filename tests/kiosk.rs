@@ -114,6 +114,7 @@ impl Paint for Painter {
         let resolved = Resolved {
             prompt: request.prompt.clone(),
             negative: String::new(),
+            toward: None,
             seed: request.seed,
             steps,
             guidance: 3.0,

@@ -256,6 +256,21 @@ pub struct Tap {
     pub joined_at: Option<usize>,
 }
 
+/// The queries and keys of an attention, kept readable; see [`Graph::tap_attention`].
+#[derive(Clone, Debug)]
+pub struct AttentionTap {
+    /// The name of the layer that makes the queries.
+    pub layer: Arc<str>,
+    /// `[n, queries, channels]`; the heads lie side by side in the channels.
+    pub queries: Value,
+    /// `[n, keys, channels]`.
+    pub keys: Value,
+    /// The shape of the queries.
+    pub shape: Shape,
+    /// How many heads.
+    pub heads: usize,
+}
+
 /// A network for one set of shapes, built node by node. See the module's header.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
@@ -306,6 +321,26 @@ impl Graph {
         };
         let taps: Vec<Tap> = self.nodes.iter().filter_map(tap).collect();
         taps.iter().for_each(|tap| self.output(tap.input));
+        taps
+    }
+
+    /// Declares the queries and keys of attentions as outputs, where the layer that makes the queries
+    /// has a name that is `wanted`.
+    pub fn tap_attention(&mut self, wanted: &dyn Fn(&str) -> bool) -> Vec<AttentionTap> {
+        let tap = |node: &Node| match (&node.op, &node.inputs[..]) {
+            (Op::Attention { heads, .. }, &[queries, keys, _]) => {
+                let Op::Conv { filter, .. } = &self.nodes[queries.index()].op else { return None };
+                let (layer, shape) = (filter.name()?.clone(), self.shape(queries));
+                let tap = AttentionTap { layer, queries, keys, shape, heads: *heads };
+                wanted(&tap.layer).then_some(tap)
+            }
+            _ => None,
+        };
+        let taps: Vec<AttentionTap> = self.nodes.iter().filter_map(tap).collect();
+        for tap in &taps {
+            self.output(tap.queries);
+            self.output(tap.keys);
+        }
         taps
     }
 

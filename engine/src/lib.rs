@@ -32,7 +32,9 @@ mod storage;
 pub mod tensor;
 pub mod weights;
 
-pub use graph::{ConvSpec, Graph, GraphError, Mask, Padding, Pointwise, Rate, Tap, Value};
+pub use graph::{
+    AttentionTap, ConvSpec, Graph, GraphError, Mask, Padding, Pointwise, Rate, Tap, Value,
+};
 pub use heap::release_freed_memory;
 pub use int_weights::{Encoding, Integers, PanelBytes, PanelShape, StoredPanels};
 pub use isa::{ISA_VARIABLE, Isa, IsaError};

@@ -12,25 +12,12 @@ use crate::diffusion::SamplerKind;
 use crate::files::FilterEncoding;
 use crate::paint::{Request, Size};
 
-/// What and how to paint. What is not given is left to the model.
+/// With what to paint, and how. What is not given is left to the model.
 #[derive(Clone, Debug, Args)]
-pub struct PaintArgs {
-    /// What should be seen.
-    pub prompt: String,
-
-    /// Where the picture goes; a file that is there is replaced. With more than one picture, a
-    /// number is added to the name. A folder gets a name made from the prompt [default: here].
-    #[arg(short, long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-
+pub struct HowArgs {
     /// A model's file or folder [default: the one that comes with the program].
     #[arg(long, value_name = "PATH")]
     pub model: Option<PathBuf>,
-
-    /// The number that decides the picture; the next pictures take the next numbers [default:
-    /// drawn at random].
-    #[arg(long, value_name = "N", value_parser = seed)]
-    pub seed: Option<u64>,
 
     /// How many steps from noise to picture.
     #[arg(long, value_name = "N", value_parser = steps)]
@@ -60,6 +47,27 @@ pub struct PaintArgs {
     /// model's file as they are needed.
     #[arg(long, value_name = "SIZE", value_parser = ram)]
     pub ram: Option<usize>,
+}
+
+/// What and how to paint. What is not given is left to the model.
+#[derive(Clone, Debug, Args)]
+pub struct PaintArgs {
+    /// What should be seen.
+    pub prompt: String,
+
+    /// Where the picture goes; a file that is there is replaced. With more than one picture, a
+    /// number is added to the name. A folder gets a name made from the prompt [default: here].
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+
+    /// The number that decides the picture; the next pictures take the next numbers [default:
+    /// drawn at random].
+    #[arg(long, value_name = "N", value_parser = seed)]
+    pub seed: Option<u64>,
+
+    /// With what, and how.
+    #[command(flatten)]
+    pub how: HowArgs,
 
     /// How many pictures.
     #[arg(long, value_name = "N", value_parser = count, default_value = "1")]
@@ -83,20 +91,25 @@ pub struct PaintArgs {
     pub quiet: bool,
 }
 
-impl PaintArgs {
-    /// The request for one picture, perhaps with previews of it.
-    pub(super) fn request(&self, seed: u64, preview: bool) -> Request {
+impl HowArgs {
+    /// A request for no words yet.
+    pub(super) fn request(&self) -> Request {
         Request {
-            prompt: self.prompt.clone(),
             negative: self.negative.clone(),
-            seed,
             steps: self.steps,
             guidance: self.guidance,
             size: self.size,
             sampler: self.sampler,
             ram: self.ram,
-            preview,
+            ..Request::default()
         }
+    }
+}
+
+impl PaintArgs {
+    /// The request for one picture, perhaps with previews of it.
+    pub(super) fn request(&self, seed: u64, preview: bool) -> Request {
+        Request { prompt: self.prompt.clone(), seed, preview, ..self.how.request() }
     }
 }
 
@@ -196,7 +209,7 @@ impl BenchArgs {
 }
 
 /// Reads a number and keeps it if it is good.
-fn number<T: FromStr>(
+pub(super) fn number<T: FromStr>(
     text: &str,
     wanted: &'static str,
     good: impl Fn(&T) -> bool,
@@ -204,7 +217,7 @@ fn number<T: FromStr>(
     text.trim().parse().ok().filter(good).ok_or(wanted)
 }
 
-fn seed(text: &str) -> Result<u64, &'static str> {
+pub(super) fn seed(text: &str) -> Result<u64, &'static str> {
     number(text, "a seed is a whole number from 0 to 18446744073709551615", |_| true)
 }
 
@@ -322,6 +335,7 @@ mod tests {
             prompt: "a red sun".to_owned(),
             negative: "fog".to_owned(),
             seed: 7,
+            toward: None,
             steps: Some(12),
             guidance: Some(3.5),
             size: Some(Size { width: 128, height: 96 }),

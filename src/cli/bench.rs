@@ -137,7 +137,10 @@ mod tests {
     use super::super::{Cli, Inspection, run};
     use super::*;
     use crate::bench::{Observer, Settings};
+    use crate::cli::HowArgs;
+    use crate::explain;
     use crate::paint::Painter;
+    use crate::paint::Request;
     use clap::Parser;
     use std::path::Path;
 
@@ -149,6 +152,15 @@ mod tests {
 
         fn open(&self, _: Option<&Path>, _: Option<usize>) -> anyhow::Result<Painter> {
             anyhow::bail!("there is nothing to paint with")
+        }
+
+        fn explain(
+            &self,
+            _: &HowArgs,
+            _: &Request,
+            _: &mut explain::Observer<'_>,
+        ) -> anyhow::Result<explain::Explanation> {
+            anyhow::bail!("there is nothing to explain")
         }
 
         fn inspect(&self, _: &Path) -> anyhow::Result<Inspection> {

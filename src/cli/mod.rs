@@ -8,11 +8,16 @@ mod arguments;
 mod bench;
 #[cfg(feature = "kiosk")]
 mod daemon;
+mod explain;
+mod frames;
 mod inspect;
+mod interrupt;
 mod output;
 mod paint;
 mod profile;
 mod progress;
+mod walk;
+mod walk_arguments;
 mod workshop;
 
 use std::ffi::OsString;
@@ -23,16 +28,19 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-pub use arguments::{BenchArgs, InspectArgs, PaintArgs, Parts};
+pub use arguments::{BenchArgs, HowArgs, InspectArgs, PaintArgs, Parts};
 #[cfg(feature = "kiosk")]
 pub use daemon::DaemonArgs;
+pub use explain::ExplainArgs;
 pub use inspect::{BoardInspection, Inspection, PartInspection, TypeInspection};
 pub use profile::ProfileView;
+pub use walk_arguments::WalkArgs;
 pub use workshop::Workshop;
 
 use crate::bench::{Observer, Report, Settings};
-use crate::paint::Paint;
+use crate::explain::{self as explanation, Explanation};
 use crate::paint::preview::Protocol;
+use crate::paint::{Paint, Request};
 
 /// What the commands need from the rest of the program.
 pub trait Studio {
@@ -44,6 +52,17 @@ pub trait Studio {
     /// # Errors
     /// When the model cannot be read.
     fn open(&self, model: Option<&Path>, threads: Option<usize>) -> anyhow::Result<Self::Painter>;
+
+    /// Paints a picture and what explains it, and tells how far it has come.
+    ///
+    /// # Errors
+    /// When the model cannot be read or does not paint such a picture.
+    fn explain(
+        &self,
+        how: &HowArgs,
+        request: &Request,
+        observer: &mut explanation::Observer<'_>,
+    ) -> anyhow::Result<Explanation>;
 
     /// Looks into a model without painting.
     ///
@@ -75,11 +94,11 @@ impl Cli {
     /// The arguments, if they fit together.
     fn checked(self) -> Result<Self, clap::Error> {
         match &self.command {
-            Command::Bench(args) => args
-                .settings()
-                .map_err(|message| Self::command().error(ErrorKind::ValueValidation, message))?,
-            _ => return Ok(self),
-        };
+            Command::Bench(args) => args.settings().map(drop),
+            Command::Walk(args) => args.walk(0).map(drop).map_err(|error| error.to_string()),
+            _ => Ok(()),
+        }
+        .map_err(|message| Self::command().error(ErrorKind::ValueValidation, message))?;
         Ok(self)
     }
 }
@@ -89,6 +108,10 @@ impl Cli {
 pub enum Command {
     /// Paint a picture from words.
     Paint(PaintArgs),
+    /// Morph from picture to picture, for screens that should never stand still.
+    Walk(WalkArgs),
+    /// Show why a picture looks as it does: the way from noise, what every word did, guidance.
+    Explain(ExplainArgs),
     /// Show a model's parts, types, bytes and memory.
     Inspect(InspectArgs),
     /// Measure this machine: its peaks, and networks beside them.
@@ -168,9 +191,17 @@ pub fn run(studio: &impl Studio, cli: &Cli, console: &mut Console<'_>) -> anyhow
     match &cli.command {
         Command::Paint(args) => {
             let output = output::Output::new(args.output.as_deref(), args.count)?;
-            let mut painter = studio.open(args.model.as_deref(), args.threads)?;
+            let mut painter = studio.open(args.how.model.as_deref(), args.how.threads)?;
             paint::paint(&mut painter, args, &output, console)
         }
+        Command::Walk(args) => {
+            let walk = args.walk(args.seed.unwrap_or_else(paint::random_seed))?;
+            let interrupt = interrupt::Interrupt::listen()?;
+            let target = frames::Target::new(args.output.as_deref(), &walk)?;
+            let mut painter = studio.open(args.how.model.as_deref(), args.how.threads)?;
+            walk::walk(&mut painter, args, (walk, target, interrupt), console)
+        }
+        Command::Explain(args) => explain::explain(studio, args, console),
         Command::Inspect(args) => inspect::inspect(studio, args, console),
         Command::Bench(args) => bench::bench(studio, args, console),
         #[cfg(feature = "kiosk")]

@@ -93,10 +93,25 @@ fn write_under_free_name(folder: &Path, name: &str, bytes: &[u8]) -> Result<Path
     }
 }
 
+/// `name.png` in a folder, or `name-2.png` and so on where that is taken.
+pub(super) fn free_name(folder: &Path, name: &str) -> PathBuf {
+    let numbered = (2..=MOST_OF_A_NAME).map(|number| format!("{name}-{number}.png"));
+    let mut paths = [format!("{name}.png")].into_iter().chain(numbered).map(|n| folder.join(n));
+    paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(format!("{name}.png")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
+
+    #[test]
+    fn a_free_name_is_one_that_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(free_name(folder.path(), "sun"), folder.path().join("sun.png"));
+        fs::write(folder.path().join("sun.png"), "").unwrap();
+        assert_eq!(free_name(folder.path(), "sun"), folder.path().join("sun-2.png"));
+    }
 
     #[test]
     fn a_taken_name_is_counted_up() {

@@ -70,7 +70,7 @@ fn profile_rows(args: &PaintArgs, noted: &[SessionProfile]) -> Option<Vec<profil
 }
 
 /// A seed that fits the 32 bits that count.
-fn random_seed() -> u64 {
+pub(super) fn random_seed() -> u64 {
     // Every state of the standard library's hash tables is seeded by the system at random.
     RandomState::new().build_hasher().finish() >> 32
 }
@@ -155,23 +155,25 @@ fn print_json(
 }
 
 /// Seconds to the millisecond.
-fn rounded(duration: Duration) -> f64 {
+pub(super) fn rounded(duration: Duration) -> f64 {
     duration.as_millis() as f64 / 1000.0
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::{Cli, Inspection, Studio, run};
     use super::*;
     use crate::bench::{Observer, Report, Settings};
+    use crate::cli::HowArgs;
     use crate::diffusion::SamplerKind;
+    use crate::explain;
     use crate::paint::{Progress, Request, Resolved, Size, Stage, Timings};
     use clap::Parser;
     use image::{Rgb, RgbImage};
     use std::path::PathBuf;
 
     /// Paints one colour, which depends on the seed.
-    struct Wash;
+    pub(in crate::cli) struct Wash;
 
     impl Paint for Wash {
         type Error = std::fmt::Error;
@@ -198,6 +200,7 @@ mod tests {
                     prompt: request.prompt.clone(),
                     negative: request.negative.clone(),
                     seed: request.seed,
+                    toward: request.toward.clone(),
                     steps: request.steps.unwrap_or(20),
                     guidance: request.guidance.unwrap_or(3.0),
                     size,
@@ -215,7 +218,7 @@ mod tests {
         }
     }
 
-    struct WashStudio;
+    pub(in crate::cli) struct WashStudio;
 
     impl Studio for WashStudio {
         type Painter = Wash;
@@ -223,6 +226,15 @@ mod tests {
         fn open(&self, model: Option<&Path>, _threads: Option<usize>) -> anyhow::Result<Wash> {
             anyhow::ensure!(model.is_none(), "there is no such model");
             Ok(Wash)
+        }
+
+        fn explain(
+            &self,
+            _: &HowArgs,
+            _: &Request,
+            _: &mut explain::Observer<'_>,
+        ) -> anyhow::Result<explain::Explanation> {
+            anyhow::bail!("there is nothing to explain")
         }
 
         fn inspect(&self, _model: &Path) -> anyhow::Result<Inspection> {

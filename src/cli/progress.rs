@@ -32,6 +32,22 @@ impl Bar {
         Self { bar, pictures }
     }
 
+    /// Moves on within picture number `index` (from 0) of `count`.
+    pub(super) fn show_of(&self, (index, count): (usize, usize), progress: Progress<'_>) {
+        self.bar.set_length((count * progress.steps) as u64);
+        self.bar.set_position((index * progress.steps + progress.step) as u64);
+        self.bar.set_prefix(format!("{}/{count}", index + 1));
+    }
+
+    /// Shows a picture that is done below the line, where the terminal shows any.
+    pub(super) fn picture(&self, picture: &RgbImage) {
+        if let Some(protocol) = self.pictures {
+            let (width, height) = picture.dimensions();
+            let small = imageops::thumbnail(picture, width.min(80), height.min(48));
+            self.bar.set_message(preview::blocks(&small, protocol));
+        }
+    }
+
     /// Moves on.
     pub(super) fn show(&self, progress: Progress<'_>) {
         self.bar.set_length(progress.steps as u64);
@@ -72,6 +88,16 @@ mod tests {
         assert_eq!(bar.bar.prefix(), "painting");
         bar.show(at(Stage::Denoise, 5));
         assert_eq!((bar.bar.position(), bar.bar.prefix().as_str()), (5, "finishing"));
+    }
+
+    #[test]
+    fn a_bar_counts_the_steps_of_all_pictures() {
+        let bar = Bar::new(false, Some(Protocol::TrueColour));
+        bar.show_of((2, 10), Progress::after(Stage::Denoise, 3, 5));
+        assert_eq!((bar.bar.position(), bar.bar.length()), (13, Some(50)));
+        assert_eq!(bar.bar.prefix(), "3/10");
+        bar.picture(&RgbImage::new(200, 100));
+        assert!(bar.bar.message().contains('▀'));
     }
 
     #[test]

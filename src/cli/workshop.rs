@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{BoardInspection, Inspection, PartInspection, Studio, TypeInspection};
+use super::{BoardInspection, HowArgs, Inspection, PartInspection, Studio, TypeInspection};
 use crate::bench::{self, Observer, Report, Settings};
 use crate::boards::Board;
+use crate::explain::{self, Explanation};
 use crate::files::{Component, ModelFiles};
-use crate::paint::{Memory, Painter, Prediction, predict};
+use crate::paint::{Memory, Painter, Prediction, Request, predict};
 
 /// Works with model files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -18,6 +19,16 @@ impl Studio for Workshop {
 
     fn open(&self, model: Option<&Path>, threads: Option<usize>) -> anyhow::Result<Painter> {
         Ok(Painter::open(model, threads)?)
+    }
+
+    fn explain(
+        &self,
+        how: &HowArgs,
+        request: &Request,
+        observer: &mut explain::Observer<'_>,
+    ) -> anyhow::Result<Explanation> {
+        let mut painter = Painter::open(how.model.as_deref(), how.threads)?;
+        Ok(explain::explain(&mut painter, request, observer)?)
     }
 
     fn inspect(&self, model: &Path) -> anyhow::Result<Inspection> {

@@ -190,6 +190,7 @@ mod tests {
         let request = Resolved {
             prompt: "a red sun".to_owned(),
             negative: String::new(),
+            toward: None,
             seed,
             steps: 4,
             guidance: 3.0,

@@ -28,6 +28,7 @@ mod sampler;
 mod schedule;
 mod scheduler_class;
 mod sigmas;
+mod slerp;
 mod spacing;
 
 pub use config::{SchedulerConfig, SolverType};
@@ -37,4 +38,5 @@ pub use noise::{LatentShape, TorchRng, nchw_to_nhwc};
 pub use prediction::{Level, Prediction};
 pub use sampler::{NoiseSource, Sampler, SamplerKind, SamplerSettings, sampler};
 pub use schedule::{BetaSchedule, Schedule};
+pub use slerp::{SeedNoise, slerp};
 pub use spacing::Spacing;

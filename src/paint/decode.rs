@@ -1,9 +1,9 @@
 //! The decoder: from a latent to a picture (section 3.1 of the LDM paper).
 
 use image::RgbImage;
-use pochade_engine::{Engine, Graph, Plan, PlanOptions, Rate, Session, Shape, Tap, Value};
+use pochade_engine::{Engine, Graph, Plan, PlanOptions, Rate, Session, Shape, Value};
 
-use super::listen::{self, Ear};
+use super::listen::{self, Ear, Run, Taps};
 use super::{LatentMap, PaintError};
 use crate::diffusion::{LatentShape, TorchRng};
 use crate::files::{Component, ModelFiles, Weights};
@@ -24,7 +24,7 @@ struct Prepared {
     input: Value,
     output: Value,
     session: Session,
-    taps: Vec<Tap>,
+    taps: Taps,
 }
 
 /// The autoencoder's architecture.
@@ -59,7 +59,9 @@ impl DecoderStage {
         let mut prepared = self.prepare(size, engine, &ear)?;
         prepared.session.setup(engine, &[]);
         prepared.session.run(engine, &[(prepared.input, &unscaled)]);
-        listen::report(&mut ear, Component::Autoencoder, 0, (&prepared.session, &prepared.taps));
+        let (session, taps) = (&prepared.session, &prepared.taps);
+        let part = Component::Autoencoder;
+        listen::report(&mut ear, &Run { part, step: 0, of_prompt: Some(0), session, taps });
         let pixels = prepared.session.output(prepared.output).iter().map(|v| to_byte(*v)).collect();
         self.prepared = Some(prepared);
         let factor = self.network.config().factor();

@@ -3,13 +3,13 @@
 
 use std::time::{Duration, Instant};
 
-use pochade_engine::{Engine, Graph, Plan, Session, Tap, Value};
+use pochade_engine::{Engine, Graph, Plan, Session, Value};
 use serde_json::Value as Json;
 
-use super::listen::{self, Ear};
+use super::listen::{self, Ear, Run, Taps};
 use super::text_stage::Context;
-use super::{PaintError, Size};
-use crate::diffusion::{Guidance, LatentShape, Sampler, TorchRng};
+use super::{Look, PaintError, Size};
+use crate::diffusion::{Guidance, LatentShape, Sampler, SeedNoise};
 use crate::files::{Component, ModelFiles, Weights};
 use crate::nets::{
     Conditioning, Sinusoid, UNet, UNetConfig, UNetExtent, UNetInputs, VectorInput,
@@ -31,7 +31,7 @@ struct Prepared {
     inputs: UNetInputs,
     output: Value,
     session: Session,
-    taps: Vec<Tap>,
+    taps: Taps,
     /// What the session's table was computed from.
     told: Option<Told>,
 }
@@ -60,7 +60,7 @@ pub(super) struct Denoising<'a> {
     pub guidance: f32,
     /// Whether the network answers for one context after the other, in half the memory.
     pub in_turn: bool,
-    pub seed: u64,
+    pub noise: SeedNoise,
 }
 
 /// A denoising step that is done.
@@ -68,9 +68,8 @@ pub(super) struct Step<'a> {
     /// How many are done.
     pub done: usize,
     pub took: Duration,
-    /// The clean latent as it is seen coming, `[h, w, channels]`.
-    pub clean: &'a [f32],
-    /// What the next step begins with, of the same shape.
+    pub look: Look<'a>,
+    /// What the next step begins with, `[h, w, channels]`.
     pub latent: &'a [f32],
     pub shape: LatentShape,
 }
@@ -146,9 +145,9 @@ impl UNetStage {
         prepared.session.reserve_table(turns * sampler.len());
 
         let shape = LatentShape { channels: self.channels(), height: d.height, width: d.width };
-        let mut rng = TorchRng::new(d.seed);
+        let mut noise = d.noise.clone();
         let mut x = vec![0.0; shape.len()];
-        rng.randn_latent(shape, &mut x);
+        noise.draw(shape, &mut x);
         x.iter_mut().for_each(|v| *v *= sampler.init_noise_sigma());
         let mut input = vec![0.0; batch * x.len()];
         let mut answer = input.clone();
@@ -168,14 +167,21 @@ impl UNetStage {
                     self.tabulate(&told.timesteps, first, &mut prepared, engine);
                 }
                 prepared.ask(first + i, input, answer, engine);
-                let heard = (&prepared.session, &prepared.taps[..]);
-                listen::report(&mut ear, Component::Unet, i, heard);
+                let run = Run {
+                    part: Component::Unet,
+                    step: i,
+                    of_prompt: (batch - 1).checked_sub(turn * asked).filter(|i| *i < asked),
+                    session: &prepared.session,
+                    taps: &prepared.taps,
+                };
+                listen::report(&mut ear, &run);
             }
             let guided = guidance.combine(&mut answer);
-            sampler.step(i, guided, &mut x, &mut |noise| rng.randn_latent(shape, noise));
+            sampler.step(i, guided, &mut x, &mut |out| noise.draw(shape, out));
             let took = start.elapsed();
-            let clean = sampler.denoised();
-            if !after(Step { done: i + 1, took, clean, latent: &x, shape }) {
+            let (timestep, noisy) = (told.timesteps[i], &input[..x.len()]);
+            let look = Look { timestep, noisy, clean: sampler.denoised() };
+            if !after(Step { done: i + 1, took, look, latent: &x, shape }) {
                 return Err(PaintError::Interrupted);
             }
         }

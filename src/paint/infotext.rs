@@ -7,7 +7,7 @@
 
 use std::fmt;
 
-use super::Resolved;
+use super::{Resolved, Toward};
 
 const NEGATIVE: &str = "Negative prompt:";
 
@@ -40,6 +40,11 @@ impl Infotext {
         infotext.push("Sampler", &request.sampler);
         infotext.push("CFG scale", &request.guidance);
         infotext.push("Seed", &request.seed);
+        if let Some(Toward { prompt, seed, share }) = &request.toward {
+            infotext.push("Toward", prompt);
+            infotext.push("Toward seed", seed);
+            infotext.push("Toward share", share);
+        }
         infotext.push("Size", &request.size);
         if let Some(hash) = &request.model_hash {
             infotext.push("Model hash", hash);
@@ -169,6 +174,7 @@ mod tests {
             prompt: "a red sun over blue mountains at dusk".to_owned(),
             negative: "blurry, text".to_owned(),
             seed: 965_400_086,
+            toward: None,
             steps: 20,
             guidance: 7.5,
             size: Size { width: 512, height: 384 },
@@ -182,6 +188,15 @@ mod tests {
     fn a_note_reads_as_others_write_it() {
         let text = Infotext::of(&resolved()).to_string().replace(env!("CARGO_PKG_VERSION"), "1");
         insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_picture_on_a_way_says_where_to() {
+        let toward = Toward { prompt: "a blue sea, calm".to_owned(), seed: 8, share: 0.25 };
+        let text = Infotext::of(&Resolved { toward: Some(toward), ..resolved() }).to_string();
+        let read = Infotext::parse(&text);
+        assert_eq!(read.get("Toward"), Some("a blue sea, calm"));
+        assert_eq!((read.get("Toward seed"), read.get("Toward share")), (Some("8"), Some("0.25")));
     }
 
     #[test]

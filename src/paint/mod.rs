@@ -3,6 +3,7 @@
 //! A [`Painter`] opens a model and runs its parts in turn: text encoder, denoiser, decoder. The
 //! formats of pictures, their metadata and their preview in a terminal are here too.
 
+pub mod apng;
 mod decode;
 mod default_model;
 mod denoise;
@@ -20,14 +21,18 @@ mod predict;
 pub mod preview;
 mod request;
 mod text_stage;
+mod walk;
 pub mod write;
 
 pub use default_model::default_model;
 pub use error::{MAX_SIDE, PaintError};
 pub use latent_preview::{LatentMap, LatentPreview};
-pub use listen::{LayerInput, LayerListener};
+pub use listen::{AttentionInput, LayerInput, LayerListener};
 pub use memory::{Memory, MemoryPlan, PartMemory};
 pub use name::file_name;
 pub use painter::Painter;
 pub use predict::{PlannedLayer, Prediction, layers, predict, predict_as};
-pub use request::{Paint, Painting, Progress, Request, Resolved, Size, Stage, Timings};
+pub use request::{
+    Look, Paint, Painting, Progress, Request, Resolved, Size, Stage, Timings, Toward,
+};
+pub use walk::{Stop, Walk, WalkError};

@@ -1,24 +1,26 @@
 //! The painter: prompt to picture, with the parts of a model taking turns in memory.
 
-use std::fmt;
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{fmt, mem};
 
 use pochade_engine::{Engine, SessionProfile, release_freed_memory};
 
 use super::decode::DecoderStage;
-use super::denoise::{Denoising, Step, UNetStage};
+use super::denoise::{self, Denoising, Step, UNetStage};
 use super::hints::Hints;
 use super::limits::Limits;
 use super::listen::{Ear, LayerListener};
 use super::memory::{self, Memory, MemoryPlan, Work};
-use super::text_stage::{Context, TextStage};
+use super::text_stage::{self, Context, TextStage};
 use super::{
-    LatentMap, LatentPreview, Paint, PaintError, Painting, Progress, Request, Resolved, Stage,
-    Timings, default_model,
+    LatentMap, LatentPreview, Paint, PaintError, Painting, Progress, Request, Resolved, Size,
+    Stage, Timings, Toward, default_model,
 };
-use crate::diffusion::{Guidance, Sampler, SamplerSettings, SchedulerConfig, sampler};
+use crate::diffusion::{Guidance, Sampler, SamplerSettings, SchedulerConfig, SeedNoise, sampler};
 use crate::files::{Component, ModelFiles, NewTensor};
 
 /// Listens to a painter; breaking stops it.
@@ -43,8 +45,8 @@ pub struct Painter {
     text: Option<TextStage>,
     unet: Option<UNetStage>,
     decoder: Option<DecoderStage>,
-    /// The prompts that were encoded last.
-    encoded: Option<Encoded>,
+    /// The prompts of the last picture.
+    encoded: Vec<Arc<Encoded>>,
     hash: Option<String>,
     colours: Option<LatentMap>,
 }
@@ -58,12 +60,14 @@ struct Watch<'a, 'b, 'c> {
     ear: Ear<'a, 'c>,
 }
 
-/// The encodings of a negative prompt and a prompt.
+/// A prompt's encoding.
 struct Encoded {
-    prompts: [String; 2],
-    contexts: [Context; 2],
+    prompt: String,
+    context: Context,
+    /// Tokens of the context.
     tokens: usize,
-    warnings: Vec<String>,
+    /// What the user should know of it.
+    warning: Option<String>,
 }
 
 impl Painter {
@@ -102,7 +106,7 @@ impl Painter {
             text: None,
             unet: None,
             decoder: None,
-            encoded: None,
+            encoded: Vec::new(),
             hash: None,
             colours: None,
         })
@@ -118,18 +122,33 @@ impl Painter {
         &self.engine
     }
 
+    /// Tokens of a prompt as the network attends to them; 0 for a model that knows no words.
+    ///
+    /// # Errors
+    /// When the text encoder's config is wrong.
+    pub fn text_positions(&self) -> Result<usize, PaintError> {
+        text_stage::positions(&self.files)
+    }
+
+    /// Rows and columns of the latent of a picture of `size`.
+    pub fn latent_size(&self, size: Size) -> (usize, usize) {
+        self.limits.latent(size)
+    }
+
     /// The request with the model's choices filled in.
     ///
     /// # Errors
     /// When the size is not one the model paints.
     pub fn resolve(&mut self, request: &Request) -> Result<Resolved, PaintError> {
+        let request = request.settled();
         let hints = Hints::of(self.files.config(Component::Scheduler)?);
         let size = request.size.unwrap_or(self.limits.native);
         self.limits.check(size)?;
         Ok(Resolved {
-            prompt: request.prompt.clone(),
-            negative: request.negative.clone(),
+            prompt: request.prompt,
+            negative: request.negative,
             seed: request.seed,
+            toward: request.toward,
             steps: request.steps.unwrap_or(hints.steps()),
             guidance: request.guidance.or(hints.guidance).unwrap_or(7.5),
             size,
@@ -197,10 +216,11 @@ impl Painter {
 
     fn unload(&mut self) {
         (self.text, self.unet, self.decoder) = (None, None, None);
-        (self.encoded, self.colours) = (None, None);
+        self.encoded.clear();
+        self.colours = None;
     }
 
-    /// Paints while `listener` hears what the layers read. That takes the memory of all that it
+    /// Paints as [`Paint::paint`] does, while `listener` hears what the layers read. That takes the memory of all that it
     /// hears in one step.
     ///
     /// # Errors
@@ -209,34 +229,58 @@ impl Painter {
         &mut self,
         request: &Request,
         listener: &mut dyn LayerListener,
+        progress: &mut Observer<'_>,
     ) -> Result<Painting, PaintError> {
         self.unload();
-        let painting = self.paint_with(request, &mut |_| ControlFlow::Continue(()), Some(listener));
+        let painting = self.paint_with(request, progress, Some(listener));
         self.unload();
         painting
     }
 
-    /// Encodes both prompts, unless they are those of the last picture.
-    fn encode(&mut self, prompts: [&str; 2], ear: &mut Ear<'_, '_>) -> Result<Encoded, PaintError> {
-        if let Some(encoded) = self.encoded.take_if(|e| e.prompts == prompts) {
-            return Ok(encoded);
+    /// The picture that the decoder makes of a latent `[h, w, channels]`, as a [`super::Look`] or a
+    /// [`Painting`] has one, of a picture of `size`.
+    ///
+    /// # Errors
+    /// When the size is not one the model paints, or the latent is not of that size.
+    pub fn decode_latent(
+        &mut self,
+        latent: &[f32],
+        size: Size,
+    ) -> Result<image::RgbImage, PaintError> {
+        self.limits.check(size)?;
+        let (height, width) = self.limits.latent(size);
+        let channels = denoise::config(&self.files)?.out_channels;
+        if latent.len() != height * width * channels {
+            return Err(PaintError::Unsuitable(format!(
+                "a latent of {size} has {height} x {width} x {channels} numbers, not {}",
+                latent.len()
+            )));
         }
-        let mut stage = match self.text.take() {
-            Some(stage) => stage,
-            None => TextStage::load(&self.files, &self.engine, &self.streamed, ear)?,
+        self.decode(size, latent, None)
+    }
+
+    /// Encodes the prompts, but for those of the last picture.
+    fn encode(
+        &mut self,
+        prompts: &[&str],
+        ear: &mut Ear<'_, '_>,
+    ) -> Result<Vec<Arc<Encoded>>, PaintError> {
+        let mut known = mem::take(&mut self.encoded);
+        let missing = |known: &[Arc<Encoded>]| {
+            prompts.iter().find(|prompt| known.iter().all(|e| e.prompt != **prompt)).copied()
         };
-        let mut warnings = Vec::new();
-        let mut encode = |prompt: &str| {
-            let (context, dropped) = stage.encode(prompt, &mut self.engine, ear)?;
-            warnings.extend(dropped.map(|rest| {
-                format!("the prompt is too long for this model, which did not read: \"{rest}\"")
-            }));
-            Ok::<_, PaintError>(context)
-        };
-        let contexts = [encode(prompts[0])?, encode(prompts[1])?];
-        let tokens = stage.positions();
-        self.text = self.kept(stage);
-        Ok(Encoded { prompts: prompts.map(str::to_owned), contexts, tokens, warnings })
+        if missing(&known).is_some() {
+            let mut stage = match self.text.take() {
+                Some(stage) => stage,
+                None => TextStage::load(&self.files, &self.engine, &self.streamed, ear)?,
+            };
+            while let Some(prompt) = missing(&known) {
+                known.push(Arc::new(Encoded::new(prompt, &mut stage, (&mut self.engine, ear))?));
+            }
+            self.text = self.kept(stage);
+        }
+        let find = |prompt: &&str| known.iter().find(|e| e.prompt == **prompt).cloned();
+        Ok(prompts.iter().filter_map(find).collect())
     }
 
     fn sampler(&self, settings: &Resolved) -> Result<Box<dyn Sampler>, PaintError> {
@@ -247,7 +291,8 @@ impl Painter {
     fn denoise(
         &mut self,
         settings: &Resolved,
-        encoded: &Encoded,
+        contexts: [&Context; 2],
+        tokens: usize,
         watch: Watch<'_, '_, '_>,
     ) -> Result<Vec<f32>, PaintError> {
         let mut sampler = self.sampler(settings)?;
@@ -256,29 +301,34 @@ impl Painter {
             None => UNetStage::load(&self.files, self.streams(Component::Unet))?,
         };
         let (height, width) = self.limits.latent(settings.size);
+        let toward = settings.toward.as_ref();
         let denoising = Denoising {
             height,
             width,
             pixels: settings.size,
-            contexts: [&encoded.contexts[0], &encoded.contexts[1]],
-            tokens: encoded.tokens,
+            contexts,
+            tokens,
             guidance: settings.guidance,
             in_turn: self.in_turn,
-            seed: settings.seed,
+            noise: SeedNoise::new(settings.seed, toward.map(|t| (t.seed, t.share))),
         };
         let steps = sampler.len();
         *watch.fastest = Duration::MAX;
         let mut after = |step: Step<'_>| {
             *watch.fastest = step.took.min(*watch.fastest);
-            let preview = watch.colours.filter(|_| step.clean.len() == step.shape.len());
-            let preview =
-                preview.map(|map| LatentPreview { latent: step.clean, shape: step.shape, map });
+            let preview = watch.colours.filter(|_| step.look.clean.len() == step.shape.len());
+            let preview = preview.map(|map| LatentPreview {
+                latent: step.look.clean,
+                shape: step.shape,
+                map,
+            });
             let progress = Progress {
                 stage: Stage::Denoise,
                 step: step.done,
                 steps,
                 preview,
                 latent: step.latent,
+                look: Some(step.look),
             };
             (watch.progress)(progress).is_continue()
         };
@@ -290,7 +340,7 @@ impl Painter {
 
     fn decode(
         &mut self,
-        settings: &Resolved,
+        size: Size,
         latent: &[f32],
         ear: Ear<'_, '_>,
     ) -> Result<image::RgbImage, PaintError> {
@@ -298,7 +348,7 @@ impl Painter {
             Some(stage) => stage,
             None => self.load_decoder()?,
         };
-        let size = self.limits.latent(settings.size);
+        let size = self.limits.latent(size);
         let image = stage.decode(latent, size, &mut self.engine, ear);
         self.decoder = self.kept(stage);
         image
@@ -338,7 +388,11 @@ impl Painter {
         let steps = settings.steps;
 
         let start = Instant::now();
-        let encoded = self.encode([&settings.negative, &settings.prompt], &mut ear)?;
+        let toward = settings.toward.as_ref();
+        let prompts = [&settings.negative, &settings.prompt].map(String::as_str);
+        let prompts = prompts.into_iter().chain(toward.map(|t| t.prompt.as_str()));
+        let encoded = self.encode(&prompts.collect::<Vec<_>>(), &mut ear)?;
+        let [negative, prompt] = contexts(&encoded, toward);
         timings.text = start.elapsed();
         notify(progress, Progress::after(Stage::Text, 0, steps))?;
 
@@ -350,15 +404,16 @@ impl Painter {
             progress,
             ear: ear.as_deref_mut(),
         };
-        let latent = self.denoise(&settings, &encoded, watch);
+        let tokens = encoded.first().map_or(0, |e| e.tokens);
+        let latent = self.denoise(&settings, [&negative, &prompt], tokens, watch);
         self.colours = colours;
-        let mut warnings = encoded.warnings.clone();
-        self.encoded = Some(encoded);
+        let mut warnings: Vec<String> = encoded.iter().filter_map(|e| e.warning.clone()).collect();
+        self.encoded = encoded;
         let latent = latent?;
         timings.denoise = start.elapsed();
 
         let start = Instant::now();
-        let image = self.decode(&settings, &latent, ear)?;
+        let image = self.decode(settings.size, &latent, ear)?;
         timings.decode = start.elapsed();
         notify(progress, Progress::after(Stage::Decode, steps, steps))?;
 
@@ -371,6 +426,34 @@ impl Painter {
         let instead = self.scheduler.sampler;
         Some(format!("the model asks for {class}, which is not known here; {instead} was used"))
     }
+}
+
+impl Encoded {
+    fn new(
+        prompt: &str,
+        stage: &mut TextStage,
+        (engine, ear): (&mut Engine, &mut Ear<'_, '_>),
+    ) -> Result<Self, PaintError> {
+        let (context, dropped) = stage.encode(prompt, engine, ear)?;
+        let warning = dropped.map(|rest| {
+            format!("the prompt is too long for this model, which did not read: \"{rest}\"")
+        });
+        Ok(Self { prompt: prompt.to_owned(), context, tokens: stage.positions(), warning })
+    }
+}
+
+/// What the network is told of a negative prompt and a prompt, which may be on the way to a third.
+fn contexts<'a>(encoded: &'a [Arc<Encoded>], toward: Option<&Toward>) -> [Cow<'a, Context>; 2] {
+    let context = |i: usize| {
+        encoded.get(i).map_or_else(|| Cow::Owned(Context::default()), |e| Cow::Borrowed(&e.context))
+    };
+    let prompt = match (encoded, toward) {
+        ([_, from, to], Some(toward)) => {
+            Cow::Owned(from.context.toward(&to.context, from.tokens, toward.share))
+        }
+        _ => context(1),
+    };
+    [context(0), prompt]
 }
 
 impl Paint for Painter {

@@ -5,7 +5,7 @@
 //! picture was made by a trained model, so that nobody is misled about it later.
 
 use std::fmt;
-use std::io::Cursor;
+use std::io::{Cursor, Write};
 
 use image::RgbImage;
 
@@ -65,7 +65,18 @@ fn write_png(
     image: &RgbImage,
     parameters: &str,
 ) -> Result<(), ::png::EncodingError> {
-    let mut encoder = ::png::Encoder::new(bytes, image.width(), image.height());
+    let mut writer = encoder(bytes, image.dimensions(), parameters)?.write_header()?;
+    writer.write_image_data(image.as_raw())?;
+    writer.finish()
+}
+
+/// An encoder of colour pictures of one size, which carry `parameters`.
+pub(super) fn encoder<W: Write>(
+    out: W,
+    (width, height): (u32, u32),
+    parameters: &str,
+) -> Result<::png::Encoder<'static, W>, ::png::EncodingError> {
+    let mut encoder = ::png::Encoder::new(out, width, height);
     encoder.set_color(::png::ColorType::Rgb);
     encoder.set_depth(::png::BitDepth::Eight);
     // A null character would end the text.
@@ -78,9 +89,7 @@ fn write_png(
     if !parameters.is_empty() {
         encoder.add_itxt_chunk(XMP_KEYWORD.to_owned(), XMP.to_owned())?;
     }
-    let mut writer = encoder.write_header()?;
-    writer.write_image_data(image.as_raw())?;
-    writer.finish()
+    Ok(encoder)
 }
 
 /// The `parameters` that a PNG file carries, if any.

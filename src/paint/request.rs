@@ -54,6 +54,8 @@ pub struct Request {
     pub negative: String,
     /// Where the noise starts.
     pub seed: u64,
+    /// Another picture that this one lies on the way to.
+    pub toward: Option<Toward>,
     /// How many times the UNet is asked.
     pub steps: Option<usize>,
     /// How strongly the prompt is followed.
@@ -68,6 +70,32 @@ pub struct Request {
     /// Whether progress should carry a guess at the picture, where the model is small enough for
     /// one.
     pub preview: bool,
+}
+
+/// The other end of a way between two pictures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Toward {
+    /// What should be seen there.
+    pub prompt: String,
+    /// Where the noise there starts.
+    pub seed: u64,
+    /// How much of the way is gone, from 0 to 1.
+    pub share: f32,
+}
+
+impl Request {
+    /// The same request; at an end of a way simply that end.
+    #[must_use]
+    pub fn settled(&self) -> Self {
+        let mut settled = self.clone();
+        match settled.toward.take() {
+            Some(toward) if toward.share >= 1.0 => {
+                Self { prompt: toward.prompt, seed: toward.seed, ..settled }
+            }
+            Some(toward) if toward.share > 0.0 => Self { toward: Some(toward), ..settled },
+            _ => settled,
+        }
+    }
 }
 
 /// A picture's size in pixels.
@@ -110,6 +138,8 @@ pub struct Resolved {
     pub negative: String,
     /// Where the noise starts.
     pub seed: u64,
+    /// Another picture that this one lies on the way to.
+    pub toward: Option<Toward>,
     /// How many times the UNet is asked.
     pub steps: usize,
     /// How strongly the prompt is followed.
@@ -148,12 +178,26 @@ pub struct Progress<'a> {
     pub preview: Option<LatentPreview<'a>>,
     /// After a step, the latent that the next one begins with, `[h, w, channels]`; else empty.
     pub latent: &'a [f32],
+    /// After a step, what the network was given and what it saw there.
+    pub look: Option<Look<'a>>,
+}
+
+/// One look of the network at a latent.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// The timestep it was told.
+    pub timestep: f32,
+    /// The noisy latent it was given, brought to unit variance where the sampler works with another:
+    /// `[h, w, channels]`.
+    pub noisy: &'a [f32],
+    /// The clean latent that the sampler read from its answer, of the same shape.
+    pub clean: &'a [f32],
 }
 
 impl Progress<'_> {
     /// What is said after a stage, or a step, of which nothing is shown.
     pub fn after(stage: Stage, step: usize, steps: usize) -> Self {
-        Self { stage, step, steps, preview: None, latent: &[] }
+        Self { stage, step, steps, preview: None, latent: &[], look: None }
     }
 }
 

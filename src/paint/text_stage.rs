@@ -1,10 +1,11 @@
 //! From a prompt to what the denoiser attends to: one text encoder, or the two of Stable Diffusion
 //! XL.
 
-use pochade_engine::{Engine, Graph, Plan, Session, Tap, Value};
+use pochade_engine::{Engine, Graph, Plan, Session, Value};
 
 use super::PaintError;
-use super::listen::{self, Ear};
+use super::listen::{self, Ear, Run, Taps};
+use crate::diffusion::slerp;
 use crate::files::{Component, ModelFiles, Weights};
 use crate::nets::{ClipText, ClipTextConfig, ContextLayer};
 use crate::text::Tokenizer;
@@ -16,6 +17,17 @@ pub(super) struct Context {
     pub tokens: Vec<f32>,
     /// One vector for the whole prompt, of the last encoder.
     pub pooled: Vec<f32>,
+}
+
+impl Context {
+    /// What lies at `share` of the way to another prompt, of as many `positions`: every token goes
+    /// on a sphere of its own to the token in its place, and so does the vector.
+    pub fn toward(&self, other: &Self, positions: usize, share: f32) -> Self {
+        let width = (self.tokens.len() / positions.max(1)).max(1);
+        let rows = self.tokens.chunks(width).zip(other.tokens.chunks(width));
+        let tokens = rows.flat_map(|(from, to)| slerp(from, to, share)).collect();
+        Self { tokens, pooled: slerp(&self.pooled, &other.pooled, share) }
+    }
 }
 
 /// The tokenizers and text encoders of a model, with a plan for one prompt.
@@ -30,7 +42,7 @@ struct Encoder {
     input: Value,
     features: [Value; 2],
     session: Session,
-    taps: Vec<Tap>,
+    taps: Taps,
 }
 
 impl TextStage {
@@ -105,7 +117,8 @@ impl Encoder {
         let embedded = self.network.embed(&encoded.ids)?;
         self.session.setup(engine, &[]);
         self.session.run(engine, &[(self.input, &embedded)]);
-        listen::report(ear, self.part, 0, (&self.session, &self.taps));
+        let (part, session, taps) = (self.part, &self.session, &self.taps);
+        listen::report(ear, &Run { part, step: 0, of_prompt: Some(0), session, taps });
         let [context, last] = self.features.map(|f| self.session.output(f));
         let pooled = self.network.pooled(last, &encoded.ids);
         Ok((Context { tokens: context.to_vec(), pooled }, encoded.dropped))

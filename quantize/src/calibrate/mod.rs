@@ -12,6 +12,7 @@ mod patch;
 mod ranges;
 
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 
 use pochade::paint::{Painter, Request};
 use serde::{Deserialize, Serialize};
@@ -121,7 +122,9 @@ pub(crate) fn listen(
     let mut listener = Listener::new(layers, calibration, steps);
     for index in 0..calibration.pictures {
         listener.start_picture(index);
-        painter.paint_heard(&calibration.request(index), &mut listener)?;
+        painter.paint_heard(&calibration.request(index), &mut listener, &mut |_| {
+            ControlFlow::Continue(())
+        })?;
         watch.step()?;
     }
     Ok(listener.samples())

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::html::escape;
 use super::model::{EncodingShare, Layer, StepError};
 use super::text::{decibels, percent};
+use pochade::page::escape;
 
 /// Size of a chart in its own units; the page scales it.
 const WIDTH: f64 = 720.0;
