@@ -161,8 +161,11 @@ struct Place {
 impl Site for Place {
     type Painter = Painter;
 
-    fn painter(&self, _config: &Config) -> Result<Painter, SiteError> {
-        Ok(Painter(self.day.clone()))
+    fn painter(&self, config: &Config) -> Result<Painter, SiteError> {
+        match &config.model {
+            None => Ok(Painter(self.day.clone())),
+            Some(path) => Err(format!("{} is no model", path.display()).into()),
+        }
     }
 
     fn screen(&self, _settings: Option<&ScreenSettings>) -> Result<Box<dyn Screen>, SiteError> {
@@ -281,7 +284,11 @@ fn a_button_is_answered_from_the_stock_and_an_order_when_it_is_painted() {
     let (day, folder) = (Day::of(10), tempfile::tempdir().unwrap());
     day.at("09:05", |_, desk| desk.call_next());
     day.at("09:08", |_, desk| {
-        let request = |prompt: &str| Request { prompt: prompt.to_owned(), ..Request::default() };
+        let request = |prompt: &str| Request {
+            prompt: prompt.to_owned(),
+            steps: Some(6),
+            ..Request::default()
+        };
         desk.order(request("a green hill")).unwrap();
         desk.order(request("a murder")).unwrap();
     });
@@ -290,8 +297,9 @@ fn a_button_is_answered_from_the_stock_and_an_order_when_it_is_painted() {
     let button = log.iter().position(|line| line.starts_with("09:05 says")).unwrap();
     assert!(log[button - 1].starts_with("09:00"), "it was ready: {}", log[button - 1]);
     let order = log.iter().position(|line| line == "09:08 says a green hill").unwrap();
-    assert_eq!(log[order - 1], "09:08 paints \"a green hill\" in 4");
+    assert_eq!(log[order - 1], "09:08 paints \"a green hill\" in 6");
     assert!(!log.iter().any(|line| line.contains("murder")));
+    assert_eq!(log.iter().filter(|line| line.ends_with("in 6")).count(), 1, "that order alone");
     // Both stay for their ten minutes.
     assert!(log[order + 1..].iter().find(|line| line.contains("says")).unwrap() >= &"09:18".into());
 }
@@ -309,6 +317,18 @@ fn what_goes_wrong_is_shown_over_the_last_picture_and_passes() {
     assert!(between("08:00", "09:00", "says") <= 3);
     assert_eq!(between("08:25", "09:00", "shows"), 0);
     assert_eq!(between("10:00", "11:00", "says"), 6);
+}
+
+#[test]
+fn a_model_that_is_not_there_is_said_on_the_screen_too() {
+    let (day, folder) = (Day::of(1), tempfile::tempdir().unwrap());
+    let text = CONFIG.replace("FOLDER", &folder.path().display().to_string());
+    let config = Config::parse(&format!("[model]\npath = \"x.gguf\"\n{text}")).unwrap();
+    let frames = Frames::default();
+    let site = Place { day, frames: frames.clone() };
+    let error = Kiosk::open(site, None, config, Desk::new(1)).err().unwrap();
+    assert_eq!(error.to_string(), "x.gguf is no model");
+    assert_eq!(frames.0.lock().unwrap().len(), 2, "what is awaited, and what is wrong");
 }
 
 #[test]

@@ -43,6 +43,8 @@ pub struct Kiosk<S: Site> {
     /// Pictures that wait to be shown, with the playlist they are of.
     stock: VecDeque<(String, Painting)>,
     pace: Pace,
+    /// Steps that the model takes if it is not told how many, once a picture was painted so.
+    usual_steps: Option<usize>,
     random: fastrand::Rng,
     /// When the picture changes next.
     due: Zoned,
@@ -83,7 +85,10 @@ impl<S: Site> Kiosk<S> {
         if let Some(picture) = gallery.newest() {
             exhibit.show(picture, "", |_| {})?;
         }
-        let painter = site.painter(&config)?;
+        let painter = site.painter(&config).or_else(|error| {
+            exhibit.complain(&error.to_string())?;
+            Err(error)
+        })?;
         let (now, random) = (site.now(), fastrand::Rng::with_seed(site.random()));
         Ok(Self {
             site,
@@ -95,6 +100,7 @@ impl<S: Site> Kiosk<S> {
             gallery,
             stock: VecDeque::new(),
             pace: Pace::default(),
+            usual_steps: None,
             random,
             due: now.clone(),
             paint_again: now,
@@ -251,9 +257,10 @@ impl<S: Site> Kiosk<S> {
     /// Paints, and lets the picture be seen emerging.
     fn paint(&mut self, request: &Request, seen: bool) -> Result<Painting, SiteError> {
         let mut request = request.clone();
+        let chosen = request.steps.is_some();
         if let Some(within) = self.config.within {
-            // As many as the model would take, which the first picture tells.
-            request.steps = request.steps.map(|steps| self.pace.steps(steps, within));
+            let steps = request.steps.or(self.usual_steps);
+            request.steps = steps.map(|steps| self.pace.steps(steps, within));
         }
         let seen = seen && self.exhibit.emerges();
         request.preview = seen;
@@ -266,8 +273,9 @@ impl<S: Site> Kiosk<S> {
         let painting = self.painter.paint(&request, &mut |progress| watch.look(progress))?;
         painting.warnings.iter().for_each(|warning| log::warn!("{warning}"));
         self.pace.measure(painting.timings, painting.request.steps);
-        // From now on the number of steps is known, and can be less.
-        self.config.request.steps.get_or_insert(painting.request.steps);
+        if !chosen {
+            self.usual_steps.get_or_insert(painting.request.steps);
+        }
         Ok(painting)
     }
 
@@ -288,7 +296,7 @@ impl<S: Site> Kiosk<S> {
         let gallery = Gallery::open(&config.gallery, config.keep, self.site.free_space())?;
         if (&config.model, config.threads) != (&self.config.model, self.config.threads) {
             self.painter = self.site.painter(&config)?;
-            self.pace = Pace::default();
+            (self.pace, self.usual_steps) = (Pace::default(), None);
         }
         if (&config.screen, &config.display) != (&self.config.screen, &self.config.display) {
             let exhibit = exhibit(&self.site, &config)?;
