@@ -75,7 +75,7 @@ fn inky(settings: &ScreenSettings) -> Result<Box<dyn Screen>, ScreenError> {
 /// The pins that select the controllers. The one of a panel with one controller is often held by
 /// the kernel, which then selects it itself.
 fn selects(panel: &Panel, chip: &Path) -> Result<Vec<Line>, ScreenError> {
-    if panel.height == EL133UF1.height {
+    if panel.controllers() == 2 {
         return [26, 16].into_iter().map(|pin| Line::output(chip, pin)).collect();
     }
     match Line::output(chip, 8) {

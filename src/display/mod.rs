@@ -108,6 +108,6 @@ impl fmt::Display for ScreenInfo {
 pub enum Pace {
     /// Many frames a second: pictures may emerge, and fade into one another.
     Live,
-    /// E-paper: seconds for a frame, and every one wears the panel.
+    /// E-paper, whose frames take seconds, and files: every frame wears the panel or the disk.
     Slow,
 }

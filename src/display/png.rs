@@ -1,4 +1,6 @@
 //! A screen that is a PNG file: for frames shown by other programs, and for trying things out.
+//!
+//! Its pace is slow: every frame is written to a disk, which may be a card that wears.
 
 use std::io::Cursor;
 use std::path::PathBuf;
@@ -28,7 +30,7 @@ impl Screen for PngScreen {
     fn info(&self) -> ScreenInfo {
         let ScreenSize { width, height } = self.size;
         let name = format!("the file '{}'", self.path.display());
-        ScreenInfo { width, height, pace: Pace::Live, name }
+        ScreenInfo { width, height, pace: Pace::Slow, name }
     }
 
     fn show(&mut self, frame: &RgbImage) -> Result<(), ScreenError> {

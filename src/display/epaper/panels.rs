@@ -27,6 +27,17 @@ pub struct Panel {
     pub steps: &'static [Step],
 }
 
+impl Panel {
+    /// How many controllers it has, each with a select pin of its own.
+    pub fn controllers(&self) -> usize {
+        let second = |step: &Step| match step {
+            Send(chips, ..) | Frame(chips, ..) => chips & SECOND != 0,
+            Reset(..) | Wait(_) => false,
+        };
+        if self.steps.iter().any(second) { 2 } else { 1 }
+    }
+}
+
 /// Which of a panel's controllers is meant: a bit for each.
 pub type Chips = u8;
 
