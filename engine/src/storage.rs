@@ -41,7 +41,7 @@ pub(crate) fn choose(steps: &mut [Fused], outputs: &[Value], large: &LargeMaps) 
         store(steps, at, &readers, outputs, can.then_some((Format::Int8, takes_rows)));
     }
     for at in 0..steps.len() {
-        let can = gives_f16(&steps[at]);
+        let can = gives_f16(&steps[at], large);
         store(steps, at, &readers, outputs, can.then_some((Format::F16, takes_f16)));
     }
 }
@@ -111,10 +111,15 @@ fn takes_rows(step: &Fused, i: usize) -> bool {
     }
 }
 
-/// Whether a step can write f16: an integer product, or what joins such.
-fn gives_f16(step: &Fused) -> bool {
+/// Whether a step can write f16: an integer product, or what joins such. The stream of a network
+/// that has functions of sums in place of norms stays in f32 until its maps are large: nothing evens
+/// out what rounding adds to it.
+fn gives_f16(step: &Fused, large: &LargeMaps) -> bool {
     let possible = match &step.op {
-        Op::Conv { filter, .. } => filter.is_integer(),
+        Op::Conv { filter, epilogue, .. } => {
+            let wide = epilogue.last.is_some() && step.shape.positions() < large.int8;
+            filter.is_integer() && !wide
+        }
         Op::IntAttention { .. } => true,
         Op::Concat => step.inputs.iter().any(|i| i.format == Format::F16),
         _ => false,

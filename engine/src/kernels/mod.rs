@@ -41,9 +41,9 @@ pub(crate) struct Kernels {
     int_finish: unsafe fn(&IntFinish<'_>),
     winograd_outputs: unsafe fn(&Products<'_>, &mut [f32]),
     decode_int4: unsafe fn(&[u8], &[i8; LANES], &mut [i8]),
-    put: unsafe fn(&[f32], Option<Place>, Place),
+    put: unsafe fn(&[f32], Option<Place>, Option<Pointwise>, Place),
     magnitude: unsafe fn(&[f32]) -> f32,
-    range: unsafe fn(&[f32]) -> [f32; 2],
+    range: unsafe fn(&Rest<'_>, Range<usize>) -> [f32; 2],
     quantise: unsafe fn(Quantise, &[f32], &mut [u8]),
     extremes: unsafe fn(&[f32], &mut [f32], &mut [f32]),
     finish: unsafe fn(&Finish<'_>, &mut [f32]),
@@ -54,8 +54,8 @@ pub(crate) struct Kernels {
     accumulate: unsafe fn(&[f32], &mut [f32]),
     read: unsafe fn(&Rest<'_>, usize, usize, &mut [f32]),
     narrow: unsafe fn(&[f32], &mut [u16]),
-    normalise: unsafe fn(&Rest<'_>, usize, &ScaleShift<'_>, Quantise, &mut [u8]),
-    round: unsafe fn(&Rest<'_>, usize, u8, &mut [u8]) -> f32,
+    normalise: unsafe fn(&Rest<'_>, Range<usize>, &ScaleShift<'_>, Quantise, &mut [u8]),
+    round: unsafe fn(&Rest<'_>, Range<usize>, u8, &mut [u8], &mut [f32]),
     moments: unsafe fn(&Rest<'_>, Range<usize>, &mut ChannelMoments<'_>),
     multiply_accumulate: unsafe fn(&[f32], &[f32], &mut [f32]),
     scale_shift: unsafe fn(&ScaleShift<'_>, &[f32], &mut [f32]),
@@ -137,9 +137,14 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn put(x: &[f32], residual: Option<Place>, out: Place) {
+            unsafe fn put(
+                x: &[f32],
+                residual: Option<Place>,
+                last: Option<Pointwise>,
+                out: Place,
+            ) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rows::put_sum::<S>(x, residual, out) }
+                unsafe { super::rows::put_sum::<S>(x, residual, last, out) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -149,9 +154,9 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn range(x: &[f32]) -> [f32; 2] {
+            unsafe fn range(x: &Rest<'_>, rows: Range<usize>) -> [f32; 2] {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rows::range::<S>(x) }
+                unsafe { super::rest::range::<S>(x, rows) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -217,19 +222,25 @@ macro_rules! stamp {
             $(#[target_feature(enable = $features)])?
             unsafe fn normalise(
                 x: &Rest<'_>,
-                row: usize,
+                rows: Range<usize>,
                 p: &ScaleShift<'_>,
                 q: Quantise,
                 y: &mut [u8],
             ) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rest::normalise::<S>(x, row, p, q, y) }
+                unsafe { super::rest::normalise::<S>(x, rows, p, q, y) }
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn round(x: &Rest<'_>, row: usize, offset: u8, y: &mut [u8]) -> f32 {
+            unsafe fn round(
+                x: &Rest<'_>,
+                rows: Range<usize>,
+                offset: u8,
+                y: &mut [u8],
+                steps: &mut [f32],
+            ) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rest::round::<S>(x, row, offset, y) }
+                unsafe { super::rest::round::<S>(x, rows, offset, y, steps) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -360,13 +371,19 @@ impl Kernels {
         unsafe { (self.winograd_outputs)(p, out) }
     }
 
-    /// Writes values, plus a summand if there is one.
+    /// Writes values, plus a summand if there is one, and through a function of the sum.
     ///
     /// # Safety
     /// Both places hold as many. f16 comes in whole lanes.
-    pub unsafe fn put(&self, x: &[f32], residual: Option<Place>, out: Place) {
+    pub unsafe fn put(
+        &self,
+        x: &[f32],
+        residual: Option<Place>,
+        last: Option<Pointwise>,
+        out: Place,
+    ) {
         // SAFETY: the caller's contract; the table was handed out for this machine.
-        unsafe { (self.put)(x, residual, out) }
+        unsafe { (self.put)(x, residual, last, out) }
     }
 
     /// Decodes int4 blocks that share multipliers to int8: `pairs: [blocks][128]`, `out:
@@ -382,10 +399,11 @@ impl Kernels {
         unsafe { (self.magnitude)(x) }
     }
 
-    /// The smallest and the largest of `x` and zero.
-    pub fn range(&self, x: &[f32]) -> [f32; 2] {
-        // SAFETY: the table was handed out for this machine.
-        unsafe { (self.range)(x) }
+    /// The smallest and the largest value of some rows, and zero.
+    pub fn range(&self, x: &Rest<'_>, rows: Range<usize>) -> [f32; 2] {
+        assert!(rows.end <= x.rows_there());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.range)(x, rows) }
     }
 
     /// One row of activations as bytes, padded with zeros to the length of `y`.
@@ -463,34 +481,54 @@ impl Kernels {
         unsafe { (self.narrow)(x, y) }
     }
 
-    /// Row `row` scaled and shifted, perhaps through SiLU, then rounded; padded with zeros to the
-    /// length of `y`, in bytes.
+    /// Rows scaled and shifted, perhaps through SiLU, then rounded, each to as many bytes of `y`, padded
+    /// with zeros.
     pub fn normalise(
         &self,
         x: &Rest<'_>,
-        row: usize,
+        rows: Range<usize>,
         p: &ScaleShift<'_>,
         q: Quantise,
         y: &mut [u8],
     ) {
-        let written = x.width.next_multiple_of(LANES) * q.size();
-        assert!(x.has(row) && y.len() >= written && y.as_ptr().addr().is_multiple_of(q.size()));
+        let (written, stride) = self.row_bytes(x, &rows, q.size(), y);
+        assert!(y.as_ptr().addr().is_multiple_of(q.size()) && stride.is_multiple_of(q.size()));
         assert!(p.scale.len() == x.width && p.shift.len() == x.width);
         // SAFETY: lengths and alignment checked; the table was handed out for this machine.
-        unsafe { (self.normalise)(x, row, p, q, y) }
-        y[written..].fill(self.int.offset);
+        unsafe { (self.normalise)(x, rows, p, q, y) }
+        self.pad(y, written, stride);
     }
 
-    /// Row `row` as bytes, with a step that none of its values exceeds 127 of, padded with zeros to
-    /// the length of `y`. Returns the step.
-    pub fn round(&self, x: &Rest<'_>, row: usize, y: &mut [u8]) -> f32 {
-        let offset = self.int.offset;
-        let written = x.width.next_multiple_of(LANES);
-        assert!(x.has(row) && y.len() >= written);
+    /// Rows as bytes, each to as many of `y`, padded with zeros, and with a step that none of its
+    /// values exceeds 127 of.
+    pub fn round(&self, x: &Rest<'_>, rows: Range<usize>, y: &mut [u8], steps: &mut [f32]) {
+        let (written, stride) = self.row_bytes(x, &rows, 1, y);
+        assert_eq!(steps.len(), rows.len());
         // SAFETY: lengths checked; the table was handed out for this machine.
-        let step = unsafe { (self.round)(x, row, offset, y) };
-        y[written..].fill(offset);
-        step
+        unsafe { (self.round)(x, rows, self.int.offset, y, steps) }
+        self.pad(y, written, stride);
+    }
+
+    /// Bytes that a row of `x` becomes with values of `size`, and those from one row of `y` to the
+    /// next.
+    fn row_bytes(
+        &self,
+        x: &Rest<'_>,
+        rows: &Range<usize>,
+        size: usize,
+        y: &[u8],
+    ) -> (usize, usize) {
+        let (written, stride) = (x.width.next_multiple_of(LANES) * size, y.len() / rows.len());
+        assert!(!rows.is_empty() && rows.end <= x.rows_there());
+        assert!(written <= stride && y.len() == stride * rows.len());
+        (written, stride)
+    }
+
+    /// Fills the ends of rows with zeros.
+    fn pad(&self, y: &mut [u8], written: usize, stride: usize) {
+        if written < stride {
+            y.chunks_exact_mut(stride).for_each(|y| y[written..].fill(self.int.offset));
+        }
     }
 
     /// The moments of every channel over some rows.

@@ -60,8 +60,10 @@ pub(crate) struct Finish<'a> {
     pub vector: Option<&'a [f32]>,
     /// Applied then.
     pub pointwise: Option<Pointwise>,
-    /// Added last.
+    /// Added next.
     pub residual: Option<&'a [f32]>,
+    /// Applied last.
+    pub last: Option<Pointwise>,
 }
 
 /// # Safety
@@ -83,6 +85,9 @@ pub(crate) unsafe fn finish<S: Simd>(f: &Finish<'_>, y: &mut [f32]) {
             }
             if let Some(residual) = f.residual {
                 v = v.add(get(residual, at, n));
+            }
+            if let Some(function) = f.last {
+                v = math::pointwise(function, v);
             }
             put(v, y, at, n);
         });
@@ -110,8 +115,10 @@ pub(crate) struct IntFinish<'a> {
     /// With two panels, of which the second holds gates: the distance in columns from values to
     /// gates. The output is the value times GELU of the gate, sixteen columns wide.
     pub gate: Option<usize>,
-    /// Added last; rows as far apart as the output's, where it may lie.
+    /// Added next; rows as far apart as the output's, where it may lie.
     pub residual: Option<Place>,
+    /// Applied last.
+    pub last: Option<Pointwise>,
     pub out: Place,
     /// Values from one output row to the next.
     pub stride: usize,
@@ -210,7 +217,10 @@ impl IntFinish<'_> {
             };
             let scaled = sums.mul(S::splat(self.row_scales[i]));
             let v = scaled.fma(c.scale, c.bias);
-            c.vector.map_or(v, |vector| v.add(vector))
+            match c.vector {
+                Some(vector) => v.add(vector),
+                None => v,
+            }
         }
     }
 
@@ -266,7 +276,8 @@ pub(crate) unsafe fn int_finish<S: Simd>(f: &IntFinish<'_>) {
     }
 }
 
-/// Writes `value(i)` plus the residual to `n` columns of panel `p` in every row `i`.
+/// Writes `value(i)` plus the residual, and what becomes of the sum, to `n` columns of panel `p` in
+/// every row `i`.
 ///
 /// # Safety
 /// As [`int_finish`].
@@ -276,29 +287,53 @@ unsafe fn each_row<S: Simd>(f: &IntFinish<'_>, p: usize, n: usize, value: impl F
     unsafe {
         for i in 0..f.row_scales.len() {
             let at = i * f.stride + p * LANES;
-            let mut v = value(i);
-            if let Some(residual) = f.residual {
-                v = v.add(residual.load(at, n));
-            }
-            f.out.store(v, at, n);
+            f.out.store(after(value(i), f.residual, f.last, at, n), at, n);
         }
     }
 }
 
-/// Writes values, plus a summand if there is one.
+/// What becomes of `n` values behind a product: the sum with those `at` places on in `residual`, and a
+/// function of that.
+///
+/// # Safety
+/// As [`Simd`]; the residual has them.
+#[inline(always)]
+unsafe fn after<S: Simd>(
+    v: S,
+    residual: Option<Place>,
+    last: Option<Pointwise>,
+    at: usize,
+    n: usize,
+) -> S {
+    // SAFETY: the caller's contract.
+    unsafe {
+        // Not by closures, which may be compiled without the instructions.
+        let v = match residual {
+            Some(residual) => v.add(residual.load(at, n)),
+            None => v,
+        };
+        match last {
+            Some(function) => math::pointwise(function, v),
+            None => v,
+        }
+    }
+}
+
+/// Writes values, plus a summand if there is one, and through a function of the sum.
 ///
 /// # Safety
 /// As [`Simd`]; both places hold as many. f16 comes in whole lanes.
 #[inline(always)]
-pub(crate) unsafe fn put_sum<S: Simd>(x: &[f32], residual: Option<Place>, out: Place) {
+pub(crate) unsafe fn put_sum<S: Simd>(
+    x: &[f32],
+    residual: Option<Place>,
+    last: Option<Pointwise>,
+    out: Place,
+) {
     // SAFETY: the caller's contract.
     unsafe {
         lanes!(x.len(), |at, n| {
-            let mut v = get::<S>(x, at, n);
-            if let Some(residual) = residual {
-                v = v.add(residual.load(at, n));
-            }
-            out.store(v, at, n)
+            out.store(after(get::<S>(x, at, n), residual, last, at, n), at, n)
         });
     }
 }
@@ -315,25 +350,6 @@ pub(crate) unsafe fn magnitude<S: Simd>(x: &[f32]) -> f32 {
         let mut largest = S::splat(0.0);
         lanes!(x.len(), |at, n| largest = get::<S>(x, at, n).copysign(one).max(largest));
         largest.largest()
-    }
-}
-
-/// The smallest and the largest of `x` and zero.
-///
-/// # Safety
-/// As [`Simd`].
-#[inline(always)]
-pub(crate) unsafe fn range<S: Simd>(x: &[f32]) -> [f32; 2] {
-    // SAFETY: the caller's contract.
-    unsafe {
-        let (mut low, mut high) = (S::splat(0.0), S::splat(0.0));
-        lanes!(x.len(), |at, n| {
-            let v = get::<S>(x, at, n);
-            low = v.min(low);
-            high = v.max(high)
-        });
-        let negated = S::splat(0.0).sub(low);
-        [0.0 - negated.largest(), high.largest()]
     }
 }
 

@@ -11,12 +11,14 @@ use std::ops::Range;
 
 use super::int_product::Product;
 use super::output::Output;
+use super::sliding::Sliding;
 use super::source::Lines;
 use super::{Context, as_bytes, as_i32, as_u32, bytes_as_i8, int8_rows};
 use crate::activations::Format;
 use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
 use crate::kernels::code::Code;
 use crate::kernels::int::{self, Int4Kernels, IntTile};
+use crate::kernels::rest::Rest;
 use crate::kernels::rows::{IntFinish, Place, Zero};
 use crate::prefetch::prefetch;
 use crate::session::scratch_of;
@@ -261,20 +263,19 @@ impl Product<'_> {
             }
         }
         if let Output::Rounded(output) = self.out {
-            for (row, x) in rows.zip(staged.chunks_exact(self.to.c)) {
-                // SAFETY: inside the output; no other task has this row.
-                unsafe { output.put(self.kernels, row - self.first, x) }
-            }
+            let values = Rest::rows(&staged[..rows.len() * self.to.c], self.to.c);
+            // SAFETY: inside the output; no other task has these rows.
+            unsafe { output.put(self.kernels, rows.start - self.first, &values) }
         }
     }
 
     /// Where the summand is int8, its values wait in the place of the sums.
     fn stage_summand(&self, rows: Range<usize>, staged: &mut [f32]) {
         let Some(summand) = self.summand.filter(Lines::is_int8) else { return };
-        for (row, y) in rows.zip(staged.chunks_exact_mut(self.to.c)) {
-            // SAFETY: it has the row, which this task alone writes over, later on.
-            let x = unsafe { summand.row(self.kernels, row) };
-            self.kernels.read(&x, 0, 0, y);
+        // SAFETY: it has the rows, which this task alone writes over, later on.
+        let x = unsafe { summand.rows(self.kernels, rows.clone()) };
+        for (row, y) in (0..rows.len()).zip(staged.chunks_exact_mut(self.to.c)) {
+            self.kernels.read(&x, row, 0, y);
         }
     }
 
@@ -293,35 +294,29 @@ impl Product<'_> {
         }
     }
 
-    /// Fills `offsets[tile][tap][i]`.
+    /// Fills `offsets[tile][tap][i]` with where the input pixel lies that output pixel `i` of a tile
+    /// sees through a tap: the row of zeros where that is padding.
     fn locate(&self, rows: Range<usize>, offsets: &mut [u32]) {
-        let taps = self.panels.shape.taps;
+        let taps = 0..self.panels.shape.taps;
+        let sizes = Sliding {
+            from: self.input.shape,
+            to: self.to,
+            spec: *self.call.spec,
+            kernel: self.call.filter.kernel(),
+            lines: self.input.lines,
+            stride: self.input.stride,
+            outside: self.input.zeros(),
+        };
+        let mut window = sizes.at(rows.start);
         let (mut row, mut at) = (rows.start, 0);
         while row < rows.end {
             let height = self.height(row, rows.end);
+            let tile = &mut offsets[at..at + height * taps.len()];
             for i in 0..height {
-                for tap in 0..taps {
-                    offsets[at + tap * height + i] = self.source(row + i, tap);
-                }
+                window.next(&taps, |tap, from| tile[tap * height + i] = from as u32);
             }
-            (row, at) = (row + height, at + height * taps);
+            (row, at) = (row + height, at + tile.len());
         }
-    }
-
-    /// Where the input pixel lies that output pixel `row` sees through a tap: in the row of zeros
-    /// where that is padding.
-    fn source(&self, row: usize, tap: usize) -> u32 {
-        let (to, from, spec) = (self.to, self.input.shape, self.call.spec);
-        let (n, at) = (row / to.positions(), row % to.positions());
-        let kw = self.call.filter.kernel().1;
-        let shift = usize::from(spec.upsample);
-        let y = (at / to.w * spec.stride + tap / kw).checked_sub(spec.padding.top);
-        let x = (at % to.w * spec.stride + tap % kw).checked_sub(spec.padding.left);
-        let at = match (y.map(|y| y >> shift), x.map(|x| x >> shift)) {
-            (Some(y), Some(x)) if y < from.h && x < from.w => self.input.pixel(n, y, x),
-            _ => self.input.zeros(),
-        };
-        at as u32
     }
 
     /// A segment of a group's panels.
@@ -506,6 +501,7 @@ impl Product<'_> {
             pointwise: epilogue.pointwise,
             gate: epilogue.gated.then_some(group.step * LANES),
             residual: self.summand.map(summand),
+            last: epilogue.last,
             out,
             stride: self.to.c,
             width,

@@ -16,6 +16,7 @@ mod quantise;
 mod rows;
 mod scales;
 mod shape;
+mod sliding;
 mod source;
 mod winograd_form;
 
@@ -237,7 +238,6 @@ fn own_thread_scratch(step: &Fused) -> usize {
         },
         Op::LayerNorm { .. } | Op::GroupNorm { .. } => norm::thread_scratch(step.shape),
         Op::Quantise | Op::Concat => step.shape.c,
-        Op::RangeScales => step.inputs[0].shape.c,
         Op::IntAttention { heads } => int_attention::thread_scratch(*heads, step.shape),
         Op::Attention { heads, .. } => attention::thread_scratch(*heads, step.shape),
         Op::PackQueries | Op::PackKeys => pack::thread_scratch(step),
