@@ -23,7 +23,7 @@ use attention::{Factors, Queries, Scores};
 use code::Rounding;
 use int::{IntKernels, IntTile};
 use rest::{ChannelMoments, Rest, RestValues};
-use rows::{Finish, IntFinish, LayerNorm, Place, Quantise, ScaleShift, SoftmaxRow};
+use rows::{Finish, IntFinish, LayerNorm, Nine, Place, Quantise, ScaleShift, SoftmaxRow};
 use tile::Tile;
 use winograd::Products;
 
@@ -42,6 +42,7 @@ pub(crate) struct Kernels {
     winograd_outputs: unsafe fn(&Products<'_>, &mut [f32]),
     decode_int4: unsafe fn(&[u8], &[i8; LANES], &mut [i8]),
     put: unsafe fn(&[f32], Option<Place>, Option<Pointwise>, Place),
+    add_nine: unsafe fn(&Nine<'_>),
     magnitude: unsafe fn(&[f32]) -> f32,
     range: unsafe fn(&Rest<'_>, Range<usize>) -> [f32; 2],
     quantise: unsafe fn(Quantise, &[f32], &mut [u8]),
@@ -50,6 +51,7 @@ pub(crate) struct Kernels {
     widen: unsafe fn(&[u16], &mut [f32]),
     pointwise: unsafe fn(Pointwise, &[f32], &mut [f32]),
     geglu: unsafe fn(&[f32], &mut [f32]),
+    difference: unsafe fn(&[f32], &[f32], &mut [f32]),
     add: unsafe fn(&[f32], &[f32], &mut [f32]),
     accumulate: unsafe fn(&[f32], &mut [f32]),
     read: unsafe fn(&Rest<'_>, usize, usize, &mut [f32]),
@@ -87,6 +89,7 @@ macro_rules! stamp {
                 winograd_outputs,
                 decode_int4,
                 put,
+                add_nine,
                 magnitude,
                 range,
                 quantise,
@@ -95,6 +98,7 @@ macro_rules! stamp {
                 widen,
                 pointwise,
                 geglu,
+                difference,
                 add,
                 accumulate,
                 read,
@@ -148,6 +152,12 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
+            unsafe fn add_nine(p: &Nine<'_>) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::add_nine::<S>(p) }
+            }
+
+            $(#[target_feature(enable = $features)])?
             unsafe fn magnitude(x: &[f32]) -> f32 {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
                 unsafe { super::rows::magnitude::<S>(x) }
@@ -193,6 +203,12 @@ macro_rules! stamp {
             unsafe fn geglu(x: &[f32], y: &mut [f32]) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
                 unsafe { super::rows::geglu::<S>(x, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn difference(a: &[f32], b: &[f32], y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::difference::<S>(a, b, y) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -321,6 +337,9 @@ pub(crate) static AVX_VNNI: Kernels = Kernels { int: &int::avxvnni::KERNELS, ..a
 #[cfg(target_arch = "x86_64")]
 pub(crate) static AVX512_VNNI: Kernels =
     Kernels { int: &int::avx512vnni::KERNELS, ..avx512::TABLE };
+/// AVX-512 with AMX.
+#[cfg(target_arch = "x86_64")]
+pub(crate) static AMX: Kernels = Kernels { int: &int::amx::KERNELS, ..avx512::TABLE };
 /// NEON with dot products of bytes.
 #[cfg(target_arch = "aarch64")]
 pub(crate) static NEON_DOTPROD: Kernels = Kernels { int: &int::neon_dot::KERNELS, ..neon::TABLE };
@@ -349,6 +368,14 @@ impl Kernels {
     pub unsafe fn int_tile(&self, t: &IntTile) {
         // SAFETY: the caller's contract; the table was handed out for this machine.
         unsafe { (self.int.tile)(t) }
+    }
+
+    /// Gives back what products keep from the calling thread.
+    pub fn release(&self) {
+        if let Some(release) = self.int.release {
+            // SAFETY: the table was handed out for this machine.
+            unsafe { release() }
+        }
     }
 
     /// Turns a tile of integer sums into values.
@@ -391,6 +418,18 @@ impl Kernels {
     pub fn decode_int4(&self, pairs: &[u8], multipliers: &[i8; LANES], out: &mut [i8]) {
         // SAFETY: the table was handed out for this machine.
         unsafe { (self.decode_int4)(pairs, multipliers, out) }
+    }
+
+    /// Adds nine products up to four outputs.
+    ///
+    /// # Safety
+    /// Every output has room for as many columns as the products have; f16 comes in whole lanes.
+    pub unsafe fn add_nine(&self, p: &Nine<'_>) {
+        assert!(p.products.len() >= 8 * p.plane + p.width);
+        assert!(p.bias.is_none_or(|bias| bias.len() >= p.width));
+        // SAFETY: lengths checked, or the caller's contract; the table was handed out for this
+        // machine.
+        unsafe { (self.add_nine)(p) }
     }
 
     /// The largest magnitude of `x`; 0 for none.
@@ -450,6 +489,13 @@ impl Kernels {
         assert_eq!(x.len(), 2 * y.len());
         // SAFETY: lengths checked; the table was handed out for this machine.
         unsafe { (self.geglu)(x, y) }
+    }
+
+    /// `y = a - b`.
+    pub fn difference(&self, a: &[f32], b: &[f32], y: &mut [f32]) {
+        assert!(a.len() == y.len() && b.len() == y.len());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.difference)(a, b, y) }
     }
 
     /// `y = a + b`.

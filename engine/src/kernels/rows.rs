@@ -102,8 +102,6 @@ pub(crate) struct IntFinish<'a> {
     pub panels: usize,
     /// What one step of each row's activations is worth.
     pub row_scales: &'a [f32],
-    /// The activations' zero point, if it is not 0.
-    pub zero: Option<Zero<'a>>,
     /// What one step of each column's weights is worth, from the tile's first column on.
     pub scales: &'a [f32],
     /// Added next.
@@ -124,15 +122,6 @@ pub(crate) struct IntFinish<'a> {
     pub stride: usize,
     /// Columns written.
     pub width: usize,
-}
-
-/// A zero point.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Zero<'a> {
-    /// What is zero in all rows.
-    pub at: i32,
-    /// The sum of each column's weights, from the tile's first column on.
-    pub totals: &'a [i32],
 }
 
 /// Where values lie or go to. f16 count [`super::rest::F16_STEP`]; summands come in whole lanes of it.
@@ -211,11 +200,7 @@ impl IntFinish<'_> {
         // SAFETY: the caller's contract.
         unsafe {
             let sums = self.sums.as_ptr().add((i * self.panels + p) * LANES);
-            let sums = match self.zero {
-                Some(zero) => S::load_i32_less_times(sums, zero.at, c.totals),
-                None => S::load_i32(sums),
-            };
-            let scaled = sums.mul(S::splat(self.row_scales[i]));
+            let scaled = S::load_i32(sums).mul(S::splat(self.row_scales[i]));
             let v = scaled.fma(c.scale, c.bias);
             match c.vector {
                 Some(vector) => v.add(vector),
@@ -234,9 +219,14 @@ impl IntFinish<'_> {
         unsafe {
             Column {
                 scale: get(self.scales, at, n),
-                bias: self.bias.map_or(S::splat(0.0), |b| get(b, at, n)),
-                vector: self.vector.map(|v| get(v, at, n)),
-                totals: self.zero.map_or(std::ptr::null(), |z| z.totals[at..][..LANES].as_ptr()),
+                bias: match self.bias {
+                    Some(bias) => get(bias, at, n),
+                    None => S::splat(0.0),
+                },
+                vector: match self.vector {
+                    Some(vector) => Some(get(vector, at, n)),
+                    None => None,
+                },
             }
         }
     }
@@ -246,8 +236,6 @@ struct Column<S> {
     scale: S,
     bias: S,
     vector: Option<S>,
-    /// Sixteen sums of weights, where there is a zero point.
-    totals: *const i32,
 }
 
 /// # Safety
@@ -334,6 +322,50 @@ pub(crate) unsafe fn put_sum<S: Simd>(
     unsafe {
         lanes!(x.len(), |at, n| {
             out.store(after(get::<S>(x, at, n), residual, last, at, n), at, n)
+        });
+    }
+}
+
+/// Nine products of a tile in a picture doubled by repetition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nine<'a> {
+    /// Three positions along each side, `plane` values apart.
+    pub products: &'a [f32],
+    pub plane: usize,
+    /// Added last.
+    pub bias: Option<&'a [f32]>,
+    /// The two outputs above, and the two below.
+    pub out: [Place; 4],
+    /// Columns.
+    pub width: usize,
+}
+
+/// Adds nine products up to four outputs: along each side, the first and the second, and the second
+/// and the third.
+///
+/// # Safety
+/// As [`Simd`]; slices and places hold what the fields of `p` say.
+#[inline(always)]
+pub(crate) unsafe fn add_nine<S: Simd>(p: &Nine<'_>) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(p.width, |at, n| {
+            let bias = match p.bias {
+                Some(bias) => get::<S>(bias, at, n),
+                None => S::splat(0.0),
+            };
+            let mut lines = [[S::splat(0.0); 2]; 3];
+            for (y, line) in lines.iter_mut().enumerate() {
+                let of = |x: usize| get::<S>(p.products, (3 * y + x) * p.plane + at, n);
+                let (a, b, c) = (of(0), of(1), of(2));
+                *line = [a.add(b), b.add(c)];
+            }
+            for y in 0..2 {
+                for x in 0..2 {
+                    let v = lines[y][x].add(lines[y + 1][x]).add(bias);
+                    p.out[2 * y + x].store(v, at, n);
+                }
+            }
         });
     }
 }
@@ -472,6 +504,18 @@ pub(crate) unsafe fn geglu<S: Simd>(x: &[f32], y: &mut [f32]) {
             let gate = math::gelu(get::<S>(gate, at, n));
             put(get::<S>(value, at, n).mul(gate), y, at, n)
         });
+    }
+}
+
+/// `y = a - b`.
+///
+/// # Safety
+/// As [`Simd`]; all are of one length.
+#[inline(always)]
+pub(crate) unsafe fn difference<S: Simd>(a: &[f32], b: &[f32], y: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(y.len(), |at, n| put(get::<S>(a, at, n).sub(get(b, at, n)), y, at, n));
     }
 }
 

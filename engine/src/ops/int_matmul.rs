@@ -19,7 +19,7 @@ use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
 use crate::kernels::code::Code;
 use crate::kernels::int::{self, Int4Kernels, IntTile};
 use crate::kernels::rest::Rest;
-use crate::kernels::rows::{IntFinish, Place, Zero};
+use crate::kernels::rows::{IntFinish, Place};
 use crate::prefetch::prefetch;
 use crate::session::scratch_of;
 use crate::tensor::Shape;
@@ -104,11 +104,11 @@ impl Codes<'_> {
         }
     }
 
-    /// What is zero, if that is not 0.
-    fn zero(&self) -> Option<i32> {
+    /// What is zero.
+    fn zero(&self) -> i32 {
         match self {
-            Self::Picture(Code { zero, .. }) if *zero != 0 => Some(*zero),
-            _ => None,
+            Self::Picture(code) => code.zero,
+            Self::Rows { .. } => 0,
         }
     }
 
@@ -297,7 +297,7 @@ impl Product<'_> {
     /// Fills `offsets[tile][tap][i]` with where the input pixel lies that output pixel `i` of a tile
     /// sees through a tap: the row of zeros where that is padding.
     fn locate(&self, rows: Range<usize>, offsets: &mut [u32]) {
-        let taps = 0..self.panels.shape.taps;
+        let taps = self.panels.shape.taps;
         let sizes = Sliding {
             from: self.input.shape,
             to: self.to,
@@ -311,11 +311,8 @@ impl Product<'_> {
         let (mut row, mut at) = (rows.start, 0);
         while row < rows.end {
             let height = self.height(row, rows.end);
-            let tile = &mut offsets[at..at + height * taps.len()];
-            for i in 0..height {
-                window.next(&taps, |tap, from| tile[tap * height + i] = from as u32);
-            }
-            (row, at) = (row + height, at + tile.len());
+            window.locate(taps, height, &mut offsets[at..]);
+            (row, at) = (row + height, at + height * taps);
         }
     }
 
@@ -409,8 +406,7 @@ impl Product<'_> {
         let Task { rows, offsets, .. } = task;
         let shape = self.panels.shape;
         let (whole, last) = (segment.len() == shape.taps, segment.end == shape.taps);
-        let signed = self.kernels.int.offset == 0;
-        let starts = self.panels.starts[group.first * LANES..].as_ptr();
+        let starts = self.starts(group);
         let (mut row, mut at) = (rows.start, 0);
         while row < rows.end {
             let height = self.height(row, rows.end);
@@ -426,8 +422,8 @@ impl Product<'_> {
                 weights: weights.first,
                 weight_stride: weights.stride,
                 panels: group.count,
-                start: if signed { std::ptr::null() } else { starts },
-                start_stride: group.step * LANES,
+                start: starts.as_ref().map_or(std::ptr::null(), |starts| starts.as_ptr()),
+                start_stride: LANES,
                 sums: sums.as_mut_ptr(),
                 sum_stride: group.count * LANES,
                 accumulate: segment.start > 0,
@@ -441,6 +437,27 @@ impl Product<'_> {
             }
             (row, at) = (row + height, at + height * shape.taps);
         }
+    }
+
+    /// What the sums of a group start from: what the offset of stored activations adds to them, and
+    /// what their zero point does, taken off. `None` for zeros.
+    fn starts(&self, group: Group) -> Option<[i32; int::MAX_PANELS * LANES]> {
+        let zero = self.input.codes.zero();
+        let offset = self.kernels.int.offset != 0;
+        if zero == 0 && !offset {
+            return None;
+        }
+        let mut starts = [0; int::MAX_PANELS * LANES];
+        for (i, starts) in starts.chunks_exact_mut(LANES).take(group.count).enumerate() {
+            let columns = (group.first + i * group.step) * LANES..;
+            if offset {
+                starts.copy_from_slice(&self.panels.starts[columns.clone()][..LANES]);
+            }
+            for (start, total) in starts.iter_mut().zip(&self.panels.totals[columns]) {
+                *start = start.wrapping_sub(total.wrapping_mul(zero));
+            }
+        }
+        Some(starts)
     }
 
     /// Lets the summands of a tile come while it is computed.
@@ -489,12 +506,10 @@ impl Product<'_> {
         let out = task.out.offset((row - task.first) * self.to.c + columns.start);
         let summand = |s: Lines<'_>| s.place(row).map_or(out, |place| place.offset(columns.start));
         let n = row / self.to.positions();
-        let totals = &self.panels.totals[columns.start..];
         let finish = IntFinish {
             sums,
             panels: group.count,
             row_scales: &task.steps[own],
-            zero: self.input.codes.zero().map(|at| Zero { at, totals }),
             scales: &self.panels.steps[columns.start..],
             bias: self.call.filter.bias.as_deref().map(|b| &b[columns.start..]),
             vector: self.vector.map(|v| &v[n * self.to.c + columns.start..]),

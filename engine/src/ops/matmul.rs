@@ -13,7 +13,7 @@ use std::ops::Range;
 use super::bands::Bands;
 use super::scales::Scales;
 use super::sliding::{Sliding, Window};
-use super::{Context, Operands, SharedMut};
+use super::{Context, Operands, SharedMut, doubled, few_outputs};
 use crate::graph::{ConvSpec, Epilogue, Prologue};
 use crate::kernels::Kernels;
 use crate::kernels::rows::Finish;
@@ -25,7 +25,7 @@ use crate::weights::{Filter, LANES, Panels};
 /// Most taps of a kernel (7 x 7).
 pub(crate) const MAX_TAPS: usize = 49;
 /// Most rows of a register tile.
-const MAX_ROWS: usize = 8;
+pub(super) const MAX_ROWS: usize = 8;
 /// Most panels that a register tile is wide.
 const MAX_PANELS: usize = 3;
 /// Depth of a segment: with three panels 192 KiB, within the second-level cache of every board in
@@ -36,8 +36,15 @@ const OUTSIDE: usize = usize::MAX;
 /// Output pixels per task where there are many.
 const ROWS_PER_TASK: usize = 512;
 
-/// Room for a decoded segment and a row of zeros.
-pub(super) fn thread_scratch(filter: &Filter) -> usize {
+/// Room for a decoded segment and a row of zeros, or for what another form needs.
+pub(super) fn thread_scratch(call: &Call<'_>) -> usize {
+    let &Call { filter, spec, prologue, epilogue } = call;
+    if doubled::fits(filter, *spec, *prologue, *epilogue) {
+        return doubled::thread_scratch(filter);
+    }
+    if few_outputs::fits(filter, *spec, *prologue, *epilogue) {
+        return few_outputs::thread_scratch(filter);
+    }
     let decoded = match filter.panels {
         Panels::F32(_) => 0,
         Panels::F16(_) => MAX_PANELS * LANES * SEGMENT,
@@ -71,6 +78,12 @@ impl Call<'_> {
 
 pub(super) fn conv(call: &Call<'_>, o: Operands<'_>, c: &mut Context<'_>) {
     let &Call { filter, spec, prologue, epilogue } = call;
+    if doubled::fits(filter, *spec, *prologue, *epilogue) {
+        return doubled::conv(call, o, c);
+    }
+    if few_outputs::fits(filter, *spec, *prologue, *epilogue) {
+        return few_outputs::conv(call, o, c);
+    }
     let (x, residual) = (o.inputs[0], epilogue.residual.then(|| o.inputs[o.count - 1].data));
     let product = Product {
         kernels: c.kernels,
@@ -98,9 +111,19 @@ pub(super) fn conv(call: &Call<'_>, o: Operands<'_>, c: &mut Context<'_>) {
     });
 }
 
-/// The ring of a convolution behind a norm.
-pub(super) fn scratch(filter: &Filter, spec: ConvSpec, shapes: [Shape; 2]) -> usize {
-    let bands = Bands::new(filter, spec, shapes, size_of::<f32>());
+/// Memory that all threads share: the ring of a convolution behind a norm, or taps in another form.
+pub(super) fn scratch(call: &Call<'_>, shapes: [Shape; 2]) -> usize {
+    let &Call { filter, spec, prologue, epilogue } = call;
+    if doubled::fits(filter, *spec, *prologue, *epilogue) {
+        return doubled::scratch(filter);
+    }
+    if few_outputs::fits(filter, *spec, *prologue, *epilogue) {
+        return few_outputs::scratch(filter);
+    }
+    if prologue.is_none() {
+        return 0;
+    }
+    let bands = Bands::new(filter, *spec, shapes, size_of::<f32>());
     bands.ring_pixels() * bands.from.c
 }
 

@@ -59,7 +59,7 @@ impl Window<'_> {
     /// to the next output pixel.
     #[inline(always)]
     pub fn next(&mut self, taps: &Range<usize>, mut f: impl FnMut(usize, usize)) {
-        let Sliding { from, to, spec, kernel, stride, outside, .. } = *self.sizes;
+        let Sliding { from, spec, kernel, stride, outside, .. } = *self.sizes;
         let (shift, first) = (usize::from(spec.upsample), self.x * spec.stride);
         let mut tap = 0;
         for start in &self.starts[..kernel.0] {
@@ -73,7 +73,49 @@ impl Window<'_> {
                 tap += 1;
             }
         }
-        self.x += 1;
+        self.slide(1);
+    }
+
+    /// Fills `offsets[tap][i]` for the next `height` output pixels.
+    pub fn locate(&mut self, taps: usize, height: usize, offsets: &mut [u32]) {
+        if !self.is_within(height) {
+            for i in 0..height {
+                self.next(&(0..taps), |tap, from| offsets[tap * height + i] = from as u32);
+            }
+            return;
+        }
+        let Sliding { spec, kernel, stride, outside, .. } = *self.sizes;
+        for (tap, offsets) in offsets[..taps * height].chunks_exact_mut(height).enumerate() {
+            let x = self.x + tap % kernel.1 - spec.padding.left;
+            match self.starts[tap / kernel.1] {
+                Some(start) => {
+                    let first = (start + x * stride) as u32;
+                    for (i, offset) in offsets.iter_mut().enumerate() {
+                        *offset = first + i as u32 * stride as u32;
+                    }
+                }
+                None => offsets.fill(outside as u32),
+            }
+        }
+        self.slide(height);
+    }
+
+    /// Whether the next `height` output pixels lie on one line and see neighbours of one another, none
+    /// of them beside the picture.
+    fn is_within(&self, height: usize) -> bool {
+        let Sliding { from, to, spec, kernel, .. } = *self.sizes;
+        let end = self.x + height;
+        spec.stride == 1
+            && !spec.upsample
+            && end <= to.w
+            && self.x >= spec.padding.left
+            && end + kernel.1 - 1 <= from.w + spec.padding.left
+    }
+
+    /// Goes on by some output pixels of a line.
+    fn slide(&mut self, pixels: usize) {
+        let Sliding { to, .. } = *self.sizes;
+        self.x += pixels;
         if self.x == to.w {
             self.x = 0;
             self.y += 1;
@@ -132,6 +174,34 @@ mod tests {
                     places += 1;
                 });
                 prop_assert_eq!(places, taps.len());
+            }
+        }
+
+        #[test]
+        fn many_pixels_at_once_see_what_each_sees(
+            w in 3_usize..30, upsample in any::<bool>(), first in 0_usize..40,
+            heights in proptest::collection::vec(1_usize..17, 1..6)
+        ) {
+            let spec = if upsample { ConvSpec::up(3) } else { ConvSpec::same(3) };
+            let from = Shape::image(1, 12, w, 4);
+            let to = Shape::image(1, 12 << u8::from(upsample), w << u8::from(upsample), 5);
+            let sizes =
+                Sliding { from, to, spec, kernel: (3, 3), lines: 5, stride: 16, outside: 9999 };
+            let (mut many, mut each) = (sizes.at(first), sizes.at(first));
+            let mut row = first;
+            for height in heights {
+                let height = height.min(to.rows() - row);
+                let mut got = vec![0; 9 * height];
+                many.locate(9, height, &mut got);
+                let mut want = vec![0; 9 * height];
+                for i in 0..height {
+                    each.next(&(0..9), |tap, at| want[tap * height + i] = at as u32);
+                }
+                prop_assert_eq!(got, want);
+                row += height;
+                if row == to.rows() {
+                    break;
+                }
             }
         }
     }
