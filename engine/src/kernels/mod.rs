@@ -23,7 +23,7 @@ use attention::{Factors, Queries, Scores};
 use code::Rounding;
 use int::{IntKernels, IntTile};
 use rest::{ChannelMoments, Rest, RestValues};
-use rows::{Finish, IntFinish, LayerNorm, Nine, Place, Quantise, ScaleShift, SoftmaxRow};
+use rows::{Finish, IntFinish, LayerNorm, Nine, Place, Quantise, ScaleShift, SoftmaxRow, TapSums};
 use tile::Tile;
 use winograd::Products;
 
@@ -43,6 +43,7 @@ pub(crate) struct Kernels {
     decode_int4: unsafe fn(&[u8], &[i8; LANES], &mut [i8]),
     put: unsafe fn(&[f32], Option<Place>, Option<Pointwise>, Place),
     add_nine: unsafe fn(&Nine<'_>),
+    add_taps: unsafe fn(&TapSums<'_>, &mut [f32]),
     magnitude: unsafe fn(&[f32]) -> f32,
     range: unsafe fn(&Rest<'_>, Range<usize>) -> [f32; 2],
     quantise: unsafe fn(Quantise, &[f32], &mut [u8]),
@@ -90,6 +91,7 @@ macro_rules! stamp {
                 decode_int4,
                 put,
                 add_nine,
+                add_taps,
                 magnitude,
                 range,
                 quantise,
@@ -155,6 +157,12 @@ macro_rules! stamp {
             unsafe fn add_nine(p: &Nine<'_>) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
                 unsafe { super::rows::add_nine::<S>(p) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn add_taps(p: &TapSums<'_>, out: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::add_taps::<S>(p, out) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -430,6 +438,16 @@ impl Kernels {
         // SAFETY: lengths checked, or the caller's contract; the table was handed out for this
         // machine.
         unsafe { (self.add_nine)(p) }
+    }
+
+    /// Adds the products that each output pixel sees; see [`rows::add_taps`].
+    pub fn add_taps(&self, p: &TapSums<'_>, out: &mut [f32]) {
+        let pixels = out.len() / p.outputs + 2;
+        assert!(9 * p.outputs <= p.stride && p.outputs <= LANES);
+        assert!(p.seen.iter().all(|line| line.len() >= pixels * p.stride + LANES));
+        assert!(p.bias.is_none_or(|bias| bias.len() >= p.outputs));
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.add_taps)(p, out) }
     }
 
     /// The largest magnitude of `x`; 0 for none.

@@ -370,6 +370,41 @@ pub(crate) unsafe fn add_nine<S: Simd>(p: &Nine<'_>) {
     }
 }
 
+/// Products of the pixels of three lines with all taps of a 3 x 3 kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TapSums<'a> {
+    /// `[pixel][stride]`, each `[tap][output]`, from the pixel before the first output's on.
+    pub seen: [&'a [f32]; 3],
+    pub stride: usize,
+    pub bias: Option<&'a [f32]>,
+    /// At most sixteen.
+    pub outputs: usize,
+}
+
+/// Adds the products that each output pixel sees to the bias, in the order of taps; `out: [pixel]
+/// [output]`.
+///
+/// # Safety
+/// As [`Simd`]; every line has two pixels more than `out` and sixteen values behind them.
+#[inline(always)]
+pub(crate) unsafe fn add_taps<S: Simd>(p: &TapSums<'_>, out: &mut [f32]) {
+    // SAFETY: the caller's contract: a tap's outputs begin within their pixel.
+    unsafe {
+        let bias = match p.bias {
+            Some(bias) => get::<S>(bias, 0, p.outputs),
+            None => S::splat(0.0),
+        };
+        for (x, out) in out.chunks_exact_mut(p.outputs).enumerate() {
+            let mut sum = bias;
+            for tap in 0..9 {
+                let at = (x + tap % 3) * p.stride + tap * p.outputs;
+                sum = sum.add(get(p.seen[tap / 3], at, LANES));
+            }
+            put(sum, out, 0, p.outputs);
+        }
+    }
+}
+
 /// The largest magnitude of `x`; 0 for none.
 ///
 /// # Safety

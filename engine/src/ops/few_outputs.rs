@@ -12,7 +12,7 @@ use super::{Context, Operand, Operands, SharedMut};
 use crate::fuse::Fused;
 use crate::graph::{ConvSpec, Epilogue, Op, Pointwise, Prologue};
 use crate::kernels::Kernels;
-use crate::kernels::rows::Finish;
+use crate::kernels::rows::{Finish, TapSums};
 use crate::kernels::tile::Tile;
 use crate::session::scratch_of;
 use crate::weights::{Filter, LANES, Panels};
@@ -29,6 +29,8 @@ const STRIP: usize = 64;
 const LINES: usize = 16;
 /// Lines that an output sees.
 const SEEN: usize = 3;
+/// Values of the products of a line of a strip, and lanes that are read behind them.
+const LINE: usize = (STRIP + 2) * PRODUCTS + LANES;
 
 /// Whether a convolution is computed in this way, on every machine.
 pub(super) fn fits(
@@ -62,7 +64,7 @@ pub(super) fn scratch(filter: &Filter) -> usize {
 
 /// Scratch memory of each thread: some pixels in f32, and the products of three lines of a strip.
 pub(super) fn thread_scratch(filter: &Filter) -> usize {
-    (MAX_ROWS * filter.channels()).max(LANES) + SEEN * (STRIP + 2) * PRODUCTS
+    MAX_ROWS * filter.channels() + SEEN * LINE
 }
 
 /// Computes a step.
@@ -122,14 +124,12 @@ struct Product<'a> {
 impl Product<'_> {
     /// Some lines of a strip of picture `n`.
     fn piece(&self, n: usize, lines: Range<usize>, columns: Range<usize>, scratch: &mut [f32]) {
-        let (space, products) =
-            scratch.split_at_mut((MAX_ROWS * self.filter.channels()).max(LANES));
-        let line = (STRIP + 2) * PRODUCTS;
+        let (space, products) = scratch.split_at_mut(MAX_ROWS * self.filter.channels());
         // Lines count from the one above the picture, and lie at their number modulo three.
         for y in lines.start..lines.end + 2 {
-            self.multiply(n, y, &columns, space, &mut products[y % SEEN * line..][..line]);
+            self.multiply(n, y, &columns, space, &mut products[y % SEEN * LINE..][..LINE]);
             if let Some(first) = y.checked_sub(2).filter(|first| *first >= lines.start) {
-                let seen = [first, first + 1, y].map(|y| &products[y % SEEN * line..][..line]);
+                let seen = [first, first + 1, y].map(|y| &products[y % SEEN * LINE..][..LINE]);
                 self.add_up((n, first), &columns, seen);
             }
         }
@@ -195,16 +195,8 @@ impl Product<'_> {
         let first = ((n * shape.h + y) * shape.w + columns.start) * outputs;
         // SAFETY: inside the output; no other task has this part of the line.
         let out = unsafe { self.out.slice(first, columns.len() * outputs) };
-        for (x, out) in out.chunks_exact_mut(outputs).enumerate() {
-            match &self.filter.bias {
-                Some(bias) => out.copy_from_slice(&bias[..outputs]),
-                None => out.fill(0.0),
-            }
-            for tap in 0..TAPS {
-                let products = &seen[tap / SEEN][(x + tap % SEEN) * PRODUCTS + tap * outputs..];
-                out.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
-            }
-        }
+        let sums = TapSums { seen, stride: PRODUCTS, bias: self.filter.bias.as_deref(), outputs };
+        self.kernels.add_taps(&sums, out);
         let (pointwise, none) = (self.pointwise, None);
         let finish = Finish { bias: none, vector: none, pointwise, residual: none, last: None };
         self.kernels.finish(&finish, out);

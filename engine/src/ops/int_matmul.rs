@@ -464,9 +464,9 @@ impl Product<'_> {
     fn ask_for_residual(&self, rows: Range<usize>, group: Group) {
         const LINE: usize = 64;
         let (first, width) = (group.first * LANES, group.count * LANES);
-        for row in rows {
-            let Some(place) = self.summand.and_then(|s| s.place(row)) else { return };
-            let bytes = place.offset(first).bytes(width);
+        let Some(place) = self.summand.and_then(|s| s.place(rows.start)) else { return };
+        for row in 0..rows.len() {
+            let bytes = place.offset(row * self.to.c + first).bytes(width);
             bytes.step_by(LINE).for_each(|at| prefetch(std::ptr::without_provenance(at)));
         }
     }

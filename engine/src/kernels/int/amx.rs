@@ -12,6 +12,7 @@
 use std::arch::asm;
 use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 use super::{BLOCK, IntKernels, IntTile, start};
@@ -153,19 +154,31 @@ macro_rules! on_sums {
     };
 }
 
-/// Rows that were copied, or sums of a tile that has fewer rows than a register.
+/// Rows that were copied, or sums of a tile that has fewer rows than a register. Both are written
+/// before they are of any use: no one asks for the sums of rows that a tile lacks.
 #[repr(align(64))]
-struct Buffer<T>([T; ROWS * ROW_BYTES]);
+struct Buffer<T>([MaybeUninit<T>; ROWS * ROW_BYTES]);
+
+impl<T: Copy> Buffer<T> {
+    fn new() -> Self {
+        Self([MaybeUninit::uninit(); ROWS * ROW_BYTES])
+    }
+
+    fn first(&mut self) -> *mut T {
+        self.0.as_mut_ptr().cast()
+    }
+}
 
 /// # Safety
 /// As [`tile`].
+#[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn fixed<const PANELS: usize>(t: &IntTile) {
     if t.height == ROWS {
         // SAFETY: the caller's contract.
         return unsafe { whole::<PANELS>(t, t.sums, t.sum_stride) };
     }
-    let (mut buffer, width) = (Buffer([0_i32; ROWS * ROW_BYTES]), PANELS * LANES);
-    let sums = buffer.0.as_mut_ptr();
+    let (mut buffer, width) = (Buffer::<i32>::new(), PANELS * LANES);
+    let sums = buffer.first();
     // SAFETY: the caller's contract; the buffer has room for all rows of four panels.
     unsafe {
         let rows = || (0..t.height).map(|i| (t.sums.add(i * t.sum_stride), sums.add(i * width)));
@@ -181,6 +194,7 @@ unsafe fn fixed<const PANELS: usize>(t: &IntTile) {
 ///
 /// # Safety
 /// As [`tile`]; there is room for the sums.
+#[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn whole<const PANELS: usize>(t: &IntTile, sums: *mut i32, stride: usize) {
     let stride = stride * size_of::<i32>();
     // SAFETY: the caller's contract. Where a tile starts from given values all rows are one.
@@ -194,7 +208,7 @@ unsafe fn whole<const PANELS: usize>(t: &IntTile, sums: *mut i32, stride: usize)
                     options(nostack, readonly)),
             }
         }
-        let mut buffer = Buffer([0_u8; ROWS * ROW_BYTES]);
+        let mut buffer = Buffer::<u8>::new();
         let mut weights = t.weights;
         for tap in 0..t.taps {
             let rows = Rows { offsets: t.offsets.add(tap * t.height), tile: t };
@@ -304,14 +318,14 @@ impl Rows<'_> {
         unsafe {
             for i in 0..self.tile.height {
                 let from = self.tile.base.add(*self.offsets.add(i) as usize + k);
-                let to = to.0.as_mut_ptr().add(i * depths);
+                let to = to.first().add(i * depths);
                 match depths {
                     DEPTHS => to.cast::<[u8; DEPTHS]>().write(from.cast::<[u8; DEPTHS]>().read()),
                     _ => to.cast::<[u8; BLOCK]>().write(from.cast::<[u8; BLOCK]>().read()),
                 }
             }
         }
-        to.0.as_ptr()
+        to.first()
     }
 }
 
