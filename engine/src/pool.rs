@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn jobs_that_follow_at_once_do_not_mix() {
         let mut pool = Pool::new(4);
-        for round in 0..20_000 {
+        for round in 0..1_000 {
             let done = AtomicUsize::new(0);
             pool.run(2 + round % 5, &|_, task| {
                 done.fetch_add(round + task, Ordering::Relaxed);

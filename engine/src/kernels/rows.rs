@@ -223,10 +223,7 @@ impl IntFinish<'_> {
                     Some(bias) => get(bias, at, n),
                     None => S::splat(0.0),
                 },
-                vector: match self.vector {
-                    Some(vector) => Some(get(vector, at, n)),
-                    None => None,
-                },
+                vector: self.vector.map(|v| get(v, at, n)),
             }
         }
     }
@@ -360,11 +357,9 @@ pub(crate) unsafe fn add_nine<S: Simd>(p: &Nine<'_>) {
                 let (a, b, c) = (of(0), of(1), of(2));
                 *line = [a.add(b), b.add(c)];
             }
-            for y in 0..2 {
-                for x in 0..2 {
-                    let v = lines[y][x].add(lines[y + 1][x]).add(bias);
-                    p.out[2 * y + x].store(v, at, n);
-                }
+            for (i, out) in p.out.iter().enumerate() {
+                let (y, x) = (i / 2, i % 2);
+                out.store(lines[y][x].add(lines[y + 1][x]).add(bias), at, n);
             }
         });
     }
