@@ -4,6 +4,8 @@
 //! int8 is bytes and what one step of each row is worth: first the steps, then the rows, `[rows][channels
 //! padded to 16]` bytes, then one row of zeros, which is what padding reads.
 
+use std::ops::Range;
+
 use crate::kernels::int::BLOCK;
 use crate::kernels::rest::{Rest, RestValues};
 use crate::packed::{PackedKeys, PackedQueries};
@@ -97,33 +99,33 @@ pub(crate) fn rest(data: &[f32], shape: Shape, format: Format, offset: u8) -> Re
     Rest { values, width: shape.c }
 }
 
-/// Row `row` alone of a value of `shape` that begins at `start`.
+/// Some rows alone of a value of `shape` that begins at `start`.
 ///
 /// # Safety
-/// It is there, and no one writes it while it is read.
-pub(crate) unsafe fn row<'a>(
+/// They are there, and no one writes them while they are read.
+pub(crate) unsafe fn rows<'a>(
     start: *const f32,
     shape: Shape,
     format: Format,
-    (row, offset): (usize, u8),
+    (rows, offset): (Range<usize>, u8),
 ) -> Rest<'a> {
-    let width = shape.c;
+    let (width, first, count) = (shape.c, rows.start, rows.len());
     // SAFETY: the caller's contract.
     let slice = |at: usize, len: usize| unsafe { std::slice::from_raw_parts(start.add(at), len) };
     let values = match format {
         Format::F32 | Format::PackedQueries { .. } | Format::PackedKeys { .. } => {
-            RestValues::F32(slice(row * width, width))
+            RestValues::F32(slice(first * width, count * width))
         }
         // Whole lanes of channels, so that no row begins within an f32.
-        Format::F16 => RestValues::F16(halves(slice(row * width / 2, width / 2))),
+        Format::F16 => RestValues::F16(halves(slice(first * width / 2, count * width / 2))),
         Format::Int8 => {
             let rows = Rows { shape };
             let words = rows.stride() / size_of::<f32>();
-            let bytes = slice(rows.step_count() + row * words, words);
+            let bytes = slice(rows.step_count() + first * words, count * words);
             // SAFETY: any bytes of an f32 are bytes; the length is that of the same memory.
             let bytes =
                 unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), size_of_val(bytes)) };
-            let steps = slice(row, 1);
+            let steps = slice(first, count);
             RestValues::Int8 { steps, bytes, stride: rows.stride(), offset }
         }
     };

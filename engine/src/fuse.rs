@@ -2,8 +2,7 @@
 //!
 //! A convolution or linear layer takes along what follows it while no one else reads its result: a
 //! vector per batch element (the time embedding), a pointwise function or (in integers) GEGLU, a
-//! residual sum. A group
-//! norm takes along a SiLU. Fusing changes no bit: the same operations happen in the same order on
+//! residual sum, a pointwise function of that. A group norm takes along a SiLU. Fusing changes no bit: the same operations happen in the same order on
 //! each value, only without a trip through memory.
 
 use crate::activations::Format;
@@ -170,6 +169,10 @@ fn take_pointwise(op: &mut Op, node: &Node) -> bool {
             epilogue: Epilogue { pointwise: slot @ None, gated: false, residual: false, .. },
             ..
         } => {
+            *slot = Some(function);
+            true
+        }
+        Op::Conv { epilogue: Epilogue { residual: true, last: slot @ None, .. }, .. } => {
             *slot = Some(function);
             true
         }

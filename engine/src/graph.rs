@@ -218,6 +218,8 @@ pub(crate) struct Epilogue {
     pub gated: bool,
     /// Add the last input, of the output's shape.
     pub residual: bool,
+    /// A pointwise function of the sum.
+    pub last: Option<Pointwise>,
 }
 
 #[derive(Clone, Debug)]

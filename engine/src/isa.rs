@@ -21,6 +21,8 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with VNNI.
     Avx512Vnni,
+    /// AVX-512 with AMX.
+    Amx,
     /// Advanced SIMD of every 64-bit Arm.
     Neon,
     /// Advanced SIMD with dot products of bytes: Cortex-A76 (Raspberry Pi 5) and its like.
@@ -31,7 +33,8 @@ pub enum Isa {
 
 impl Isa {
     /// All, best first.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
+        Self::Amx,
         Self::Avx512Vnni,
         Self::AvxVnni,
         Self::Avx512,
@@ -82,6 +85,9 @@ impl Isa {
             Self::Avx512Vnni => (crate::simd::avx512::is_available()
                 && kernels::int::avx512vnni::is_available())
             .then_some(&kernels::AVX512_VNNI),
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => (crate::simd::avx512::is_available() && kernels::int::amx::is_available())
+                .then_some(&kernels::AMX),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => crate::simd::neon::is_available().then_some(&kernels::neon::KERNELS),
             #[cfg(target_arch = "aarch64")]
@@ -104,6 +110,7 @@ impl Isa {
             Self::AvxVnni => "avxvnni",
             Self::Avx512 => "avx512",
             Self::Avx512Vnni => "avx512vnni",
+            Self::Amx => "amx",
             Self::Neon => "neon",
             Self::NeonDotprod => "neon-dotprod",
             Self::NeonI8mm => "neon-i8mm",

@@ -3,7 +3,13 @@
 //! Work is split over outputs only, and which thread computes a task never changes its result.
 //! Workers spin for a moment between jobs, since the next operation of a plan follows within
 //! microseconds, and then sleep.
+//!
+//! A job is published by making its number odd and ends when that is even again. A worker that sees an
+//! odd number says that it takes part and looks again; if the number is still the same, the job stays
+//! until the worker has said that it is done. So the caller waits for workers that came, never for one
+//! that sleeps or whose core is busy with something else, and no lock is taken while all are awake.
 
+use std::cell::UnsafeCell;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -23,22 +29,25 @@ pub struct Pool {
     workers: Vec<JoinHandle<()>>,
 }
 
-struct Shared {
-    /// Counts jobs; a worker that sees it change takes part in the job.
-    epoch: AtomicUsize,
-    job: Mutex<State>,
-    wake: Condvar,
-    /// Next task to hand out.
-    next: AtomicUsize,
-    /// Workers that have not finished the job.
-    busy: AtomicUsize,
-    panicked: AtomicBool,
-}
+/// What threads write at the same time lies apart, so that none waits for another's cache line.
+#[repr(align(128))]
+#[derive(Default)]
+struct Apart<T>(T);
 
-#[derive(Clone, Copy)]
-struct State {
-    job: Option<Erased>,
-    quit: bool,
+struct Shared {
+    /// The number of the job: odd while workers may take part.
+    number: Apart<AtomicUsize>,
+    /// Next task to hand out.
+    next: Apart<AtomicUsize>,
+    /// Workers that take part, or look whether they may.
+    busy: Apart<AtomicUsize>,
+    job: UnsafeCell<Erased>,
+    quit: AtomicBool,
+    panicked: AtomicBool,
+    /// Workers that sleep or are about to.
+    asleep: AtomicUsize,
+    bed: Mutex<()>,
+    wake: Condvar,
 }
 
 /// A job whose lifetime is not written down.
@@ -48,20 +57,26 @@ struct Erased {
     tasks: usize,
 }
 
-// SAFETY: the pointee is `Sync`, and `Pool::run` does not return while any worker may still call
-// it.
-unsafe impl Send for Erased {}
+// SAFETY: the job is `Sync`. The cell that holds it is written by `Pool::run` alone, while no worker
+// takes part, and `Pool::run` does not return while any may still call it.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
 
 impl Pool {
     /// Starts a pool of `threads` (at least one), the caller included.
     pub fn new(threads: usize) -> Self {
+        let nothing: *const Job<'static> = &|_, _| ();
         let shared = Arc::new(Shared {
-            epoch: AtomicUsize::new(0),
-            job: Mutex::new(State { job: None, quit: false }),
-            wake: Condvar::new(),
-            next: AtomicUsize::new(0),
-            busy: AtomicUsize::new(0),
+            number: Apart::default(),
+            next: Apart::default(),
+            busy: Apart::default(),
+            job: UnsafeCell::new(Erased { job: nothing, tasks: 0 }),
+            quit: AtomicBool::new(false),
             panicked: AtomicBool::new(false),
+            asleep: AtomicUsize::new(0),
+            bed: Mutex::new(()),
+            wake: Condvar::new(),
         });
         let workers = (1..threads.max(1)).map_while(|worker| spawn(worker, &shared)).collect();
         Self { shared, workers }
@@ -82,25 +97,16 @@ impl Pool {
             (0..tasks).for_each(|task| job(0, task));
             return;
         }
-        self.publish(tasks, job);
-        self.shared.work(0, Erased { job: erase(job), tasks });
-        let done = || self.shared.busy.load(Ordering::Acquire) == 0;
-        while !spin(done) {
+        let (shared, job) = (&*self.shared, Erased { job: erase(job), tasks });
+        shared.publish(job);
+        shared.work(0, job);
+        // In one order with what workers do: one that is not seen here sees that the job has ended.
+        shared.number.0.fetch_add(1, Ordering::SeqCst);
+        let done = || shared.busy.0.load(Ordering::SeqCst) == 0;
+        while !done() && !spin(done) {
             std::thread::yield_now();
         }
-        assert!(!self.shared.panicked.load(Ordering::Acquire), "a kernel panicked");
-    }
-
-    fn publish(&self, tasks: usize, job: &Job<'_>) {
-        let shared = &self.shared;
-        shared.next.store(0, Ordering::Relaxed);
-        shared.busy.store(self.workers.len(), Ordering::Relaxed);
-        let mut state = shared.lock();
-        state.job = Some(Erased { job: erase(job), tasks });
-        // Under the lock, so that no worker goes to sleep between looking at the epoch and waiting.
-        shared.epoch.fetch_add(1, Ordering::Release);
-        drop(state);
-        shared.wake.notify_all();
+        assert!(!shared.panicked.load(Ordering::Acquire), "a kernel panicked");
     }
 }
 
@@ -144,51 +150,78 @@ fn pin(worker: usize) {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.job.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, ()> {
+        self.bed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets workers take part in a job. The last one has ended, and no worker takes part in it.
+    fn publish(&self, job: Erased) {
+        // SAFETY: no worker reads the cell before the number is odd.
+        unsafe { *self.job.get() = job }
+        self.next.0.store(0, Ordering::Relaxed);
+        // In one order with what a worker does that goes to sleep: it sees the number, or is seen.
+        self.number.0.fetch_add(1, Ordering::SeqCst);
+        self.rouse();
+    }
+
+    /// Wakes workers that sleep.
+    fn rouse(&self) {
+        if self.asleep.load(Ordering::SeqCst) > 0 {
+            // Under the lock, so that no worker is between looking at the number and waiting.
+            let bed = self.lock();
+            self.wake.notify_all();
+            drop(bed);
+        }
     }
 
     fn serve(&self, worker: usize) {
         let mut seen = 0;
-        loop {
-            seen = self.wait(seen);
-            let state = *self.lock();
-            if state.quit {
-                return;
-            }
-            if let Some(job) = state.job {
+        while !self.quit.load(Ordering::Acquire) {
+            let number = self.wait(seen);
+            self.busy.0.fetch_add(1, Ordering::SeqCst);
+            if self.number.0.load(Ordering::SeqCst) == number && number % 2 == 1 {
+                // SAFETY: the job was published, and stays as long as this worker is busy.
+                let job = unsafe { *self.job.get() };
                 self.work(worker, job);
             }
-            self.busy.fetch_sub(1, Ordering::Release);
+            self.busy.0.fetch_sub(1, Ordering::SeqCst);
+            seen = number;
         }
     }
 
-    /// Waits for an epoch other than `seen` and returns it.
+    /// Whether a number other than `seen` lets workers take part, or they are to end.
+    fn calls(&self, seen: usize) -> bool {
+        let number = self.number.0.load(Ordering::SeqCst);
+        (number != seen && number % 2 == 1) || self.quit.load(Ordering::SeqCst)
+    }
+
+    /// Waits for a job other than `seen`, or the end, and returns the number.
     fn wait(&self, seen: usize) -> usize {
-        let changed = || self.epoch.load(Ordering::Acquire) != seen;
-        for _ in 0..YIELDS {
-            if spin(changed) {
-                return self.epoch.load(Ordering::Acquire);
+        let called = (0..YIELDS).any(|_| {
+            let called = spin(|| self.calls(seen));
+            if !called {
+                std::thread::yield_now();
             }
-            std::thread::yield_now();
-        }
-        let mut guard = self.lock();
-        loop {
-            let epoch = self.epoch.load(Ordering::Acquire);
-            if epoch != seen {
-                return epoch;
+            called
+        });
+        if !called {
+            let mut bed = self.lock();
+            self.asleep.fetch_add(1, Ordering::SeqCst);
+            while !self.calls(seen) {
+                bed = self.wake.wait(bed).unwrap_or_else(PoisonError::into_inner);
             }
-            guard = self.wake.wait(guard).unwrap_or_else(PoisonError::into_inner);
+            self.asleep.fetch_sub(1, Ordering::SeqCst);
         }
+        self.number.0.load(Ordering::SeqCst)
     }
 
     fn work(&self, worker: usize, job: Erased) {
-        // SAFETY: `Pool::run`, which published the job, waits for all workers before the reference
-        // behind it ends.
+        // SAFETY: `Pool::run`, which published the job, waits for all who take part before the
+        // reference behind it ends.
         let call = unsafe { &*job.job };
         let all = std::panic::AssertUnwindSafe(|| {
             loop {
-                let task = self.next.fetch_add(1, Ordering::Relaxed);
+                let task = self.next.0.fetch_add(1, Ordering::Relaxed);
                 if task >= job.tasks {
                     break;
                 }
@@ -203,11 +236,8 @@ impl Shared {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.quit = true;
-        self.shared.epoch.fetch_add(1, Ordering::Release);
-        drop(state);
-        self.shared.wake.notify_all();
+        self.shared.quit.store(true, Ordering::SeqCst);
+        self.shared.rouse();
         for worker in self.workers.drain(..) {
             // A worker cannot fail: panics of tasks are caught above.
             let _ = worker.join();
@@ -236,6 +266,19 @@ mod tests {
                 });
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1));
             }
+        }
+    }
+
+    #[test]
+    fn jobs_that_follow_at_once_do_not_mix() {
+        let mut pool = Pool::new(4);
+        for round in 0..1_000 {
+            let done = AtomicUsize::new(0);
+            pool.run(2 + round % 5, &|_, task| {
+                done.fetch_add(round + task, Ordering::Relaxed);
+            });
+            let tasks = 2 + round % 5;
+            assert_eq!(done.into_inner(), tasks * round + tasks * (tasks - 1) / 2);
         }
     }
 

@@ -243,6 +243,8 @@ impl Session {
                 watch.lap(entries.len());
             }
         }
+        // The caller's thread; those of the pool are its own.
+        engine.kernels.release();
     }
 }
 

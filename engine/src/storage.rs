@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use crate::activations::Format;
 use crate::fuse::{Fused, Operand};
 use crate::graph::{Op, Value};
-use crate::ops::has_winograd_form;
+use crate::ops::{has_few_outputs, has_winograd_form, is_doubled};
 use crate::prologues::readers;
 use crate::weights::LANES;
 
@@ -41,7 +41,7 @@ pub(crate) fn choose(steps: &mut [Fused], outputs: &[Value], large: &LargeMaps) 
         store(steps, at, &readers, outputs, can.then_some((Format::Int8, takes_rows)));
     }
     for at in 0..steps.len() {
-        let can = gives_f16(&steps[at]);
+        let can = gives_f16(&steps[at], large);
         store(steps, at, &readers, outputs, can.then_some((Format::F16, takes_f16)));
     }
 }
@@ -111,10 +111,18 @@ fn takes_rows(step: &Fused, i: usize) -> bool {
     }
 }
 
-/// Whether a step can write f16: an integer product, or what joins such.
-fn gives_f16(step: &Fused) -> bool {
+/// Whether a step can write f16: an integer product, or what joins such. The stream of a network
+/// that has functions of sums in place of norms, and doublings in f32, stays in f32 until its maps are
+/// large: nothing evens out what rounding adds to it.
+fn gives_f16(step: &Fused, large: &LargeMaps) -> bool {
     let possible = match &step.op {
-        Op::Conv { filter, .. } => filter.is_integer(),
+        Op::Conv { filter, epilogue, .. } => {
+            let small = step.shape.positions() < large.int8;
+            match filter.is_integer() {
+                true => !small || epilogue.last.is_none(),
+                false => !small && is_doubled(step),
+            }
+        }
         Op::IntAttention { .. } => true,
         Op::Concat => step.inputs.iter().any(|i| i.format == Format::F16),
         _ => false,
@@ -127,7 +135,8 @@ fn takes_f16(step: &Fused, i: usize) -> bool {
     match &step.op {
         Op::Conv { prologue: Some(_), .. } if i == 0 => true,
         Op::Conv { filter, epilogue, .. } => {
-            filter.is_integer() && epilogue.residual && i + 1 == step.inputs.len()
+            let sum = filter.is_integer() && epilogue.residual && i + 1 == step.inputs.len();
+            sum || has_few_outputs(step)
         }
         Op::GroupNorm { .. } | Op::GroupScales { .. } | Op::LayerNorm { .. } => true,
         Op::Quantise | Op::RangeScales | Op::Concat | Op::PackQueries | Op::PackKeys => true,

@@ -23,7 +23,7 @@ use attention::{Factors, Queries, Scores};
 use code::Rounding;
 use int::{IntKernels, IntTile};
 use rest::{ChannelMoments, Rest, RestValues};
-use rows::{Finish, IntFinish, LayerNorm, Place, Quantise, ScaleShift, SoftmaxRow};
+use rows::{Finish, IntFinish, LayerNorm, Nine, Place, Quantise, ScaleShift, SoftmaxRow, TapSums};
 use tile::Tile;
 use winograd::Products;
 
@@ -41,21 +41,24 @@ pub(crate) struct Kernels {
     int_finish: unsafe fn(&IntFinish<'_>),
     winograd_outputs: unsafe fn(&Products<'_>, &mut [f32]),
     decode_int4: unsafe fn(&[u8], &[i8; LANES], &mut [i8]),
-    put: unsafe fn(&[f32], Option<Place>, Place),
+    put: unsafe fn(&[f32], Option<Place>, Option<Pointwise>, Place),
+    add_nine: unsafe fn(&Nine<'_>),
+    add_taps: unsafe fn(&TapSums<'_>, &mut [f32]),
     magnitude: unsafe fn(&[f32]) -> f32,
-    range: unsafe fn(&[f32]) -> [f32; 2],
+    range: unsafe fn(&Rest<'_>, Range<usize>) -> [f32; 2],
     quantise: unsafe fn(Quantise, &[f32], &mut [u8]),
     extremes: unsafe fn(&[f32], &mut [f32], &mut [f32]),
     finish: unsafe fn(&Finish<'_>, &mut [f32]),
     widen: unsafe fn(&[u16], &mut [f32]),
     pointwise: unsafe fn(Pointwise, &[f32], &mut [f32]),
     geglu: unsafe fn(&[f32], &mut [f32]),
+    difference: unsafe fn(&[f32], &[f32], &mut [f32]),
     add: unsafe fn(&[f32], &[f32], &mut [f32]),
     accumulate: unsafe fn(&[f32], &mut [f32]),
     read: unsafe fn(&Rest<'_>, usize, usize, &mut [f32]),
     narrow: unsafe fn(&[f32], &mut [u16]),
-    normalise: unsafe fn(&Rest<'_>, usize, &ScaleShift<'_>, Quantise, &mut [u8]),
-    round: unsafe fn(&Rest<'_>, usize, u8, &mut [u8]) -> f32,
+    normalise: unsafe fn(&Rest<'_>, Range<usize>, &ScaleShift<'_>, Quantise, &mut [u8]),
+    round: unsafe fn(&Rest<'_>, Range<usize>, u8, &mut [u8], &mut [f32]),
     moments: unsafe fn(&Rest<'_>, Range<usize>, &mut ChannelMoments<'_>),
     multiply_accumulate: unsafe fn(&[f32], &[f32], &mut [f32]),
     scale_shift: unsafe fn(&ScaleShift<'_>, &[f32], &mut [f32]),
@@ -87,6 +90,8 @@ macro_rules! stamp {
                 winograd_outputs,
                 decode_int4,
                 put,
+                add_nine,
+                add_taps,
                 magnitude,
                 range,
                 quantise,
@@ -95,6 +100,7 @@ macro_rules! stamp {
                 widen,
                 pointwise,
                 geglu,
+                difference,
                 add,
                 accumulate,
                 read,
@@ -137,9 +143,26 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn put(x: &[f32], residual: Option<Place>, out: Place) {
+            unsafe fn put(
+                x: &[f32],
+                residual: Option<Place>,
+                last: Option<Pointwise>,
+                out: Place,
+            ) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rows::put_sum::<S>(x, residual, out) }
+                unsafe { super::rows::put_sum::<S>(x, residual, last, out) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn add_nine(p: &Nine<'_>) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::add_nine::<S>(p) }
+            }
+
+            $(#[target_feature(enable = $features)])?
+            unsafe fn add_taps(p: &TapSums<'_>, out: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::add_taps::<S>(p, out) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -149,9 +172,9 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn range(x: &[f32]) -> [f32; 2] {
+            unsafe fn range(x: &Rest<'_>, rows: Range<usize>) -> [f32; 2] {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rows::range::<S>(x) }
+                unsafe { super::rest::range::<S>(x, rows) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -191,6 +214,12 @@ macro_rules! stamp {
             }
 
             $(#[target_feature(enable = $features)])?
+            unsafe fn difference(a: &[f32], b: &[f32], y: &mut [f32]) {
+                // SAFETY: the caller has seen the instructions; the rest is its contract too.
+                unsafe { super::rows::difference::<S>(a, b, y) }
+            }
+
+            $(#[target_feature(enable = $features)])?
             unsafe fn add(a: &[f32], b: &[f32], y: &mut [f32]) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
                 unsafe { super::rows::add::<S>(a, b, y) }
@@ -217,19 +246,25 @@ macro_rules! stamp {
             $(#[target_feature(enable = $features)])?
             unsafe fn normalise(
                 x: &Rest<'_>,
-                row: usize,
+                rows: Range<usize>,
                 p: &ScaleShift<'_>,
                 q: Quantise,
                 y: &mut [u8],
             ) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rest::normalise::<S>(x, row, p, q, y) }
+                unsafe { super::rest::normalise::<S>(x, rows, p, q, y) }
             }
 
             $(#[target_feature(enable = $features)])?
-            unsafe fn round(x: &Rest<'_>, row: usize, offset: u8, y: &mut [u8]) -> f32 {
+            unsafe fn round(
+                x: &Rest<'_>,
+                rows: Range<usize>,
+                offset: u8,
+                y: &mut [u8],
+                steps: &mut [f32],
+            ) {
                 // SAFETY: the caller has seen the instructions; the rest is its contract too.
-                unsafe { super::rest::round::<S>(x, row, offset, y) }
+                unsafe { super::rest::round::<S>(x, rows, offset, y, steps) }
             }
 
             $(#[target_feature(enable = $features)])?
@@ -310,6 +345,9 @@ pub(crate) static AVX_VNNI: Kernels = Kernels { int: &int::avxvnni::KERNELS, ..a
 #[cfg(target_arch = "x86_64")]
 pub(crate) static AVX512_VNNI: Kernels =
     Kernels { int: &int::avx512vnni::KERNELS, ..avx512::TABLE };
+/// AVX-512 with AMX.
+#[cfg(target_arch = "x86_64")]
+pub(crate) static AMX: Kernels = Kernels { int: &int::amx::KERNELS, ..avx512::TABLE };
 /// NEON with dot products of bytes.
 #[cfg(target_arch = "aarch64")]
 pub(crate) static NEON_DOTPROD: Kernels = Kernels { int: &int::neon_dot::KERNELS, ..neon::TABLE };
@@ -340,6 +378,14 @@ impl Kernels {
         unsafe { (self.int.tile)(t) }
     }
 
+    /// Gives back what products keep from the calling thread.
+    pub fn release(&self) {
+        if let Some(release) = self.int.release {
+            // SAFETY: the table was handed out for this machine.
+            unsafe { release() }
+        }
+    }
+
     /// Turns a tile of integer sums into values.
     ///
     /// # Safety
@@ -360,13 +406,19 @@ impl Kernels {
         unsafe { (self.winograd_outputs)(p, out) }
     }
 
-    /// Writes values, plus a summand if there is one.
+    /// Writes values, plus a summand if there is one, and through a function of the sum.
     ///
     /// # Safety
     /// Both places hold as many. f16 comes in whole lanes.
-    pub unsafe fn put(&self, x: &[f32], residual: Option<Place>, out: Place) {
+    pub unsafe fn put(
+        &self,
+        x: &[f32],
+        residual: Option<Place>,
+        last: Option<Pointwise>,
+        out: Place,
+    ) {
         // SAFETY: the caller's contract; the table was handed out for this machine.
-        unsafe { (self.put)(x, residual, out) }
+        unsafe { (self.put)(x, residual, last, out) }
     }
 
     /// Decodes int4 blocks that share multipliers to int8: `pairs: [blocks][128]`, `out:
@@ -376,16 +428,39 @@ impl Kernels {
         unsafe { (self.decode_int4)(pairs, multipliers, out) }
     }
 
+    /// Adds nine products up to four outputs.
+    ///
+    /// # Safety
+    /// Every output has room for as many columns as the products have; f16 comes in whole lanes.
+    pub unsafe fn add_nine(&self, p: &Nine<'_>) {
+        assert!(p.products.len() >= 8 * p.plane + p.width);
+        assert!(p.bias.is_none_or(|bias| bias.len() >= p.width));
+        // SAFETY: lengths checked, or the caller's contract; the table was handed out for this
+        // machine.
+        unsafe { (self.add_nine)(p) }
+    }
+
+    /// Adds the products that each output pixel sees; see [`rows::add_taps`].
+    pub fn add_taps(&self, p: &TapSums<'_>, out: &mut [f32]) {
+        let pixels = out.len() / p.outputs + 2;
+        assert!(9 * p.outputs <= p.stride && p.outputs <= LANES);
+        assert!(p.seen.iter().all(|line| line.len() >= pixels * p.stride + LANES));
+        assert!(p.bias.is_none_or(|bias| bias.len() >= p.outputs));
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.add_taps)(p, out) }
+    }
+
     /// The largest magnitude of `x`; 0 for none.
     pub fn magnitude(&self, x: &[f32]) -> f32 {
         // SAFETY: the table was handed out for this machine.
         unsafe { (self.magnitude)(x) }
     }
 
-    /// The smallest and the largest of `x` and zero.
-    pub fn range(&self, x: &[f32]) -> [f32; 2] {
-        // SAFETY: the table was handed out for this machine.
-        unsafe { (self.range)(x) }
+    /// The smallest and the largest value of some rows, and zero.
+    pub fn range(&self, x: &Rest<'_>, rows: Range<usize>) -> [f32; 2] {
+        assert!(rows.end <= x.rows_there());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.range)(x, rows) }
     }
 
     /// One row of activations as bytes, padded with zeros to the length of `y`.
@@ -434,6 +509,13 @@ impl Kernels {
         unsafe { (self.geglu)(x, y) }
     }
 
+    /// `y = a - b`.
+    pub fn difference(&self, a: &[f32], b: &[f32], y: &mut [f32]) {
+        assert!(a.len() == y.len() && b.len() == y.len());
+        // SAFETY: lengths checked; the table was handed out for this machine.
+        unsafe { (self.difference)(a, b, y) }
+    }
+
     /// `y = a + b`.
     pub fn add(&self, a: &[f32], b: &[f32], y: &mut [f32]) {
         assert!(a.len() == y.len() && b.len() == y.len());
@@ -463,34 +545,54 @@ impl Kernels {
         unsafe { (self.narrow)(x, y) }
     }
 
-    /// Row `row` scaled and shifted, perhaps through SiLU, then rounded; padded with zeros to the
-    /// length of `y`, in bytes.
+    /// Rows scaled and shifted, perhaps through SiLU, then rounded, each to as many bytes of `y`, padded
+    /// with zeros.
     pub fn normalise(
         &self,
         x: &Rest<'_>,
-        row: usize,
+        rows: Range<usize>,
         p: &ScaleShift<'_>,
         q: Quantise,
         y: &mut [u8],
     ) {
-        let written = x.width.next_multiple_of(LANES) * q.size();
-        assert!(x.has(row) && y.len() >= written && y.as_ptr().addr().is_multiple_of(q.size()));
+        let (written, stride) = self.row_bytes(x, &rows, q.size(), y);
+        assert!(y.as_ptr().addr().is_multiple_of(q.size()) && stride.is_multiple_of(q.size()));
         assert!(p.scale.len() == x.width && p.shift.len() == x.width);
         // SAFETY: lengths and alignment checked; the table was handed out for this machine.
-        unsafe { (self.normalise)(x, row, p, q, y) }
-        y[written..].fill(self.int.offset);
+        unsafe { (self.normalise)(x, rows, p, q, y) }
+        self.pad(y, written, stride);
     }
 
-    /// Row `row` as bytes, with a step that none of its values exceeds 127 of, padded with zeros to
-    /// the length of `y`. Returns the step.
-    pub fn round(&self, x: &Rest<'_>, row: usize, y: &mut [u8]) -> f32 {
-        let offset = self.int.offset;
-        let written = x.width.next_multiple_of(LANES);
-        assert!(x.has(row) && y.len() >= written);
+    /// Rows as bytes, each to as many of `y`, padded with zeros, and with a step that none of its
+    /// values exceeds 127 of.
+    pub fn round(&self, x: &Rest<'_>, rows: Range<usize>, y: &mut [u8], steps: &mut [f32]) {
+        let (written, stride) = self.row_bytes(x, &rows, 1, y);
+        assert_eq!(steps.len(), rows.len());
         // SAFETY: lengths checked; the table was handed out for this machine.
-        let step = unsafe { (self.round)(x, row, offset, y) };
-        y[written..].fill(offset);
-        step
+        unsafe { (self.round)(x, rows, self.int.offset, y, steps) }
+        self.pad(y, written, stride);
+    }
+
+    /// Bytes that a row of `x` becomes with values of `size`, and those from one row of `y` to the
+    /// next.
+    fn row_bytes(
+        &self,
+        x: &Rest<'_>,
+        rows: &Range<usize>,
+        size: usize,
+        y: &[u8],
+    ) -> (usize, usize) {
+        let (written, stride) = (x.width.next_multiple_of(LANES) * size, y.len() / rows.len());
+        assert!(!rows.is_empty() && rows.end <= x.rows_there());
+        assert!(written <= stride && y.len() == stride * rows.len());
+        (written, stride)
+    }
+
+    /// Fills the ends of rows with zeros.
+    fn pad(&self, y: &mut [u8], written: usize, stride: usize) {
+        if written < stride {
+            y.chunks_exact_mut(stride).for_each(|y| y[written..].fill(self.int.offset));
+        }
     }
 
     /// The moments of every channel over some rows.

@@ -35,7 +35,7 @@ pub(crate) fn f32_loop(isa: Isa) -> Option<PeakLoop> {
     isa.kernels()?;
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Avx512Vnni => Some(x86::F32_AVX512),
+        Isa::Avx512 | Isa::Avx512Vnni | Isa::Amx => Some(x86::F32_AVX512),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx2 | Isa::AvxVnni => Some(x86::F32_AVX2),
         #[cfg(target_arch = "aarch64")]
@@ -50,6 +50,8 @@ pub(crate) fn int8_loop(isa: Isa) -> Option<PeakLoop> {
     match isa {
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => Some(x86::INT8_AVX512_VNNI),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => Some(x86::INT8_AMX),
         #[cfg(target_arch = "x86_64")]
         Isa::AvxVnni => Some(x86::INT8_AVX_VNNI),
         // Without VNNI the integer tile is that of AVX2 under AVX-512 too.
@@ -103,12 +105,14 @@ mod x86 {
     use std::arch::x86_64::*;
 
     use super::*;
+    use crate::kernels::int::amx;
     use crate::simd::avx2::Avx2;
     use crate::simd::avx512::Avx512;
 
     pub const F32_AVX512: PeakLoop = PeakLoop { macs: macs(12, LANES), body: f32_avx512 };
     pub const F32_AVX2: PeakLoop = PeakLoop { macs: macs(6, LANES), body: f32_avx2 };
     pub const INT8_AVX512_VNNI: PeakLoop = PeakLoop { macs: macs(12, 64), body: avx512_vnni };
+    pub const INT8_AMX: PeakLoop = PeakLoop { macs: amx::PEAK_MACS, body: amx::peak };
     pub const INT8_AVX_VNNI: PeakLoop = PeakLoop { macs: macs(12, 32), body: avx_vnni };
     pub const INT8_AVX2: PeakLoop = PeakLoop { macs: macs(6, 32), body: avx2 };
 

@@ -38,18 +38,26 @@ pub(crate) enum RestValues<'a> {
 impl<'a> Rest<'a> {
     /// One row of f32.
     pub fn row(values: &'a [f32]) -> Self {
-        Self { values: RestValues::F32(values), width: values.len() }
+        Self::rows(values, values.len())
+    }
+
+    /// Rows of f32, each `width` wide.
+    pub fn rows(values: &'a [f32], width: usize) -> Self {
+        Self { values: RestValues::F32(values), width }
+    }
+
+    /// How many rows there are.
+    pub fn rows_there(&self) -> usize {
+        match self.values {
+            RestValues::F32(values) => values.len() / self.width,
+            RestValues::F16(values) => values.len() / self.width,
+            RestValues::Int8 { steps, bytes, stride, .. } => steps.len().min(bytes.len() / stride),
+        }
     }
 
     /// Whether row `row` is there.
     pub fn has(&self, row: usize) -> bool {
-        match self.values {
-            RestValues::F32(values) => (row + 1) * self.width <= values.len(),
-            RestValues::F16(values) => (row + 1) * self.width <= values.len(),
-            RestValues::Int8 { steps, bytes, stride, .. } => {
-                row < steps.len() && (row + 1) * stride <= bytes.len() && self.width <= stride
-            }
-        }
+        row < self.rows_there()
     }
 }
 
@@ -130,58 +138,103 @@ pub(crate) unsafe fn narrow<S: Simd>(x: &[f32], y: &mut [u16]) {
     }
 }
 
-/// One row scaled and shifted, perhaps through SiLU, then rounded.
+/// Rows scaled and shifted, perhaps through SiLU, then rounded, each to as many bytes of `y`.
 ///
 /// # Safety
-/// As [`Simd`]; the row is there, `p` has its width, `y` has room for as many, padded to whole lanes,
-/// and is aligned for them.
+/// As [`Simd`]; the rows are there, `p` has their width, each has room in `y` for as many, padded to
+/// whole lanes, and is aligned for them.
 #[inline(always)]
 pub(crate) unsafe fn normalise<S: Simd>(
     x: &Rest<'_>,
-    row: usize,
+    rows: Range<usize>,
     p: &ScaleShift<'_>,
     q: Quantise,
     y: &mut [u8],
 ) {
-    // SAFETY: the caller's contract.
-    unsafe {
-        with_loader!(S, x, row, |load| lanes!(x.width, |at, n| {
-            let v = load(at, n).fma(get(p.scale, at, n), get(p.shift, at, n));
-            let v = if p.silu { math::silu(v) } else { v };
-            q.store(v, y.as_mut_ptr(), at)
-        }));
+    let stride = y.len() / rows.len();
+    for (row, y) in rows.zip(y.chunks_exact_mut(stride)) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            with_loader!(S, x, row, |load| lanes!(x.width, |at, n| {
+                let v = load(at, n).fma(get(p.scale, at, n), get(p.shift, at, n));
+                let v = if p.silu { math::silu(v) } else { v };
+                q.store(v, y.as_mut_ptr(), at)
+            }));
+        }
     }
 }
 
-/// One row rounded to int8 with a step of its own: what the step is worth.
+/// Calls `f(lanes, which)` for all lanes of a row, where `which` counts to [`WIDE`] and starts again:
+/// so many chains of what `f` does, of which none waits for another.
+macro_rules! each_lane {
+    ($width:expr, $load:ident, |$v:ident, $which:ident| $body:expr) => {{
+        let (width, mut at) = ($width, 0);
+        while at + WIDE * LANES <= width {
+            for $which in 0..WIDE {
+                let $v = $load(at + $which * LANES, LANES);
+                $body;
+            }
+            at += WIDE * LANES;
+        }
+        while at < width {
+            let ($which, $v) = (0, $load(at, LANES.min(width - at)));
+            $body;
+            at += LANES;
+        }
+    }};
+}
+
+/// Chains of [`each_lane`].
+const WIDE: usize = 4;
+
+/// Rows rounded to int8, each to as many bytes of `y` and with a step of its own: what that is worth.
 ///
 /// # Safety
-/// As [`Simd`]; the row is there, `y` is as long, padded to whole lanes.
+/// As [`Simd`]; the rows are there, each has room in `y` for as many, padded to whole lanes.
 #[inline(always)]
-pub(crate) unsafe fn round<S: Simd>(x: &Rest<'_>, row: usize, offset: u8, y: &mut [u8]) -> f32 {
+pub(crate) unsafe fn round<S: Simd>(
+    x: &Rest<'_>,
+    rows: Range<usize>,
+    offset: u8,
+    y: &mut [u8],
+    steps: &mut [f32],
+) {
+    let stride = y.len() / rows.len();
+    for ((row, y), step) in rows.zip(y.chunks_exact_mut(stride)).zip(steps) {
+        // SAFETY: the caller's contract.
+        unsafe {
+            with_loader!(S, x, row, |load| {
+                let (mut largest, one) = ([S::splat(0.0); WIDE], S::splat(1.0));
+                each_lane!(x.width, load, |v, i| largest[i] = v.copysign(one).max(largest[i]));
+                let [a, b, c, d] = largest;
+                let code = Code::symmetric(a.max(b).max(c.max(d)).largest());
+                let q = Quantise::Int8 { rounding: code.rounding(), offset };
+                lanes!(x.width, |at, n| q.store(load(at, n), y.as_mut_ptr(), at));
+                *step = code.step;
+            });
+        }
+    }
+}
+
+/// The smallest and the largest value of some rows, and zero.
+///
+/// # Safety
+/// As [`Simd`]; the rows are there.
+#[inline(always)]
+pub(crate) unsafe fn range<S: Simd>(x: &Rest<'_>, rows: Range<usize>) -> [f32; 2] {
     // SAFETY: the caller's contract.
     unsafe {
-        with_loader!(S, x, row, |load| {
-            let (mut largest, one) = ([S::splat(0.0); 4], S::splat(1.0));
-            let mut at = 0;
-            // Four at a time, so that none waits for the one before.
-            while at + 4 * LANES <= x.width {
-                for (i, largest) in largest.iter_mut().enumerate() {
-                    *largest = load(at + i * LANES, LANES).copysign(one).max(*largest);
-                }
-                at += 4 * LANES;
-            }
-            while at < x.width {
-                let v = load(at, LANES.min(x.width - at));
-                largest[0] = v.copysign(one).max(largest[0]);
-                at += LANES;
-            }
-            let [a, b, c, d] = largest;
-            let code = Code::symmetric(a.max(b).max(c.max(d)).largest());
-            let q = Quantise::Int8 { rounding: code.rounding(), offset };
-            lanes!(x.width, |at, n| q.store(load(at, n), y.as_mut_ptr(), at));
-            code.step
-        })
+        let zero = S::splat(0.0);
+        let (mut low, mut high) = ([zero; WIDE], [zero; WIDE]);
+        for row in rows {
+            with_loader!(S, x, row, |load| each_lane!(x.width, load, |v, i| {
+                low[i] = v.min(low[i]);
+                high[i] = v.max(high[i]);
+            }));
+        }
+        let ([a, b, c, d], [e, f, g, h]) = (low, high);
+        let low = zero.sub(a.min(b).min(c.min(d)));
+        [0.0 - low.largest(), e.max(f).max(g.max(h)).largest()]
     }
 }
 
@@ -206,7 +259,6 @@ pub(crate) unsafe fn moments<S: Simd>(
     rows: Range<usize>,
     m: &mut ChannelMoments<'_>,
 ) {
-    const WIDE: usize = 4;
     let mut at = 0;
     // SAFETY: the caller's contract.
     unsafe {

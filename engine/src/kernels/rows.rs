@@ -60,8 +60,10 @@ pub(crate) struct Finish<'a> {
     pub vector: Option<&'a [f32]>,
     /// Applied then.
     pub pointwise: Option<Pointwise>,
-    /// Added last.
+    /// Added next.
     pub residual: Option<&'a [f32]>,
+    /// Applied last.
+    pub last: Option<Pointwise>,
 }
 
 /// # Safety
@@ -84,6 +86,9 @@ pub(crate) unsafe fn finish<S: Simd>(f: &Finish<'_>, y: &mut [f32]) {
             if let Some(residual) = f.residual {
                 v = v.add(get(residual, at, n));
             }
+            if let Some(function) = f.last {
+                v = math::pointwise(function, v);
+            }
             put(v, y, at, n);
         });
     }
@@ -97,8 +102,6 @@ pub(crate) struct IntFinish<'a> {
     pub panels: usize,
     /// What one step of each row's activations is worth.
     pub row_scales: &'a [f32],
-    /// The activations' zero point, if it is not 0.
-    pub zero: Option<Zero<'a>>,
     /// What one step of each column's weights is worth, from the tile's first column on.
     pub scales: &'a [f32],
     /// Added next.
@@ -110,22 +113,15 @@ pub(crate) struct IntFinish<'a> {
     /// With two panels, of which the second holds gates: the distance in columns from values to
     /// gates. The output is the value times GELU of the gate, sixteen columns wide.
     pub gate: Option<usize>,
-    /// Added last; rows as far apart as the output's, where it may lie.
+    /// Added next; rows as far apart as the output's, where it may lie.
     pub residual: Option<Place>,
+    /// Applied last.
+    pub last: Option<Pointwise>,
     pub out: Place,
     /// Values from one output row to the next.
     pub stride: usize,
     /// Columns written.
     pub width: usize,
-}
-
-/// A zero point.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Zero<'a> {
-    /// What is zero in all rows.
-    pub at: i32,
-    /// The sum of each column's weights, from the tile's first column on.
-    pub totals: &'a [i32],
 }
 
 /// Where values lie or go to. f16 count [`super::rest::F16_STEP`]; summands come in whole lanes of it.
@@ -204,13 +200,12 @@ impl IntFinish<'_> {
         // SAFETY: the caller's contract.
         unsafe {
             let sums = self.sums.as_ptr().add((i * self.panels + p) * LANES);
-            let sums = match self.zero {
-                Some(zero) => S::load_i32_less_times(sums, zero.at, c.totals),
-                None => S::load_i32(sums),
-            };
-            let scaled = sums.mul(S::splat(self.row_scales[i]));
+            let scaled = S::load_i32(sums).mul(S::splat(self.row_scales[i]));
             let v = scaled.fma(c.scale, c.bias);
-            c.vector.map_or(v, |vector| v.add(vector))
+            match c.vector {
+                Some(vector) => v.add(vector),
+                None => v,
+            }
         }
     }
 
@@ -224,9 +219,11 @@ impl IntFinish<'_> {
         unsafe {
             Column {
                 scale: get(self.scales, at, n),
-                bias: self.bias.map_or(S::splat(0.0), |b| get(b, at, n)),
+                bias: match self.bias {
+                    Some(bias) => get(bias, at, n),
+                    None => S::splat(0.0),
+                },
                 vector: self.vector.map(|v| get(v, at, n)),
-                totals: self.zero.map_or(std::ptr::null(), |z| z.totals[at..][..LANES].as_ptr()),
             }
         }
     }
@@ -236,8 +233,6 @@ struct Column<S> {
     scale: S,
     bias: S,
     vector: Option<S>,
-    /// Sixteen sums of weights, where there is a zero point.
-    totals: *const i32,
 }
 
 /// # Safety
@@ -266,7 +261,8 @@ pub(crate) unsafe fn int_finish<S: Simd>(f: &IntFinish<'_>) {
     }
 }
 
-/// Writes `value(i)` plus the residual to `n` columns of panel `p` in every row `i`.
+/// Writes `value(i)` plus the residual, and what becomes of the sum, to `n` columns of panel `p` in
+/// every row `i`.
 ///
 /// # Safety
 /// As [`int_finish`].
@@ -276,30 +272,131 @@ unsafe fn each_row<S: Simd>(f: &IntFinish<'_>, p: usize, n: usize, value: impl F
     unsafe {
         for i in 0..f.row_scales.len() {
             let at = i * f.stride + p * LANES;
-            let mut v = value(i);
-            if let Some(residual) = f.residual {
-                v = v.add(residual.load(at, n));
-            }
-            f.out.store(v, at, n);
+            f.out.store(after(value(i), f.residual, f.last, at, n), at, n);
         }
     }
 }
 
-/// Writes values, plus a summand if there is one.
+/// What becomes of `n` values behind a product: the sum with those `at` places on in `residual`, and a
+/// function of that.
+///
+/// # Safety
+/// As [`Simd`]; the residual has them.
+#[inline(always)]
+unsafe fn after<S: Simd>(
+    v: S,
+    residual: Option<Place>,
+    last: Option<Pointwise>,
+    at: usize,
+    n: usize,
+) -> S {
+    // SAFETY: the caller's contract.
+    unsafe {
+        // Not by closures, which may be compiled without the instructions.
+        let v = match residual {
+            Some(residual) => v.add(residual.load(at, n)),
+            None => v,
+        };
+        match last {
+            Some(function) => math::pointwise(function, v),
+            None => v,
+        }
+    }
+}
+
+/// Writes values, plus a summand if there is one, and through a function of the sum.
 ///
 /// # Safety
 /// As [`Simd`]; both places hold as many. f16 comes in whole lanes.
 #[inline(always)]
-pub(crate) unsafe fn put_sum<S: Simd>(x: &[f32], residual: Option<Place>, out: Place) {
+pub(crate) unsafe fn put_sum<S: Simd>(
+    x: &[f32],
+    residual: Option<Place>,
+    last: Option<Pointwise>,
+    out: Place,
+) {
     // SAFETY: the caller's contract.
     unsafe {
         lanes!(x.len(), |at, n| {
-            let mut v = get::<S>(x, at, n);
-            if let Some(residual) = residual {
-                v = v.add(residual.load(at, n));
-            }
-            out.store(v, at, n)
+            out.store(after(get::<S>(x, at, n), residual, last, at, n), at, n)
         });
+    }
+}
+
+/// Nine products of a tile in a picture doubled by repetition.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Nine<'a> {
+    /// Three positions along each side, `plane` values apart.
+    pub products: &'a [f32],
+    pub plane: usize,
+    /// Added last.
+    pub bias: Option<&'a [f32]>,
+    /// The two outputs above, and the two below.
+    pub out: [Place; 4],
+    /// Columns.
+    pub width: usize,
+}
+
+/// Adds nine products up to four outputs: along each side, the first and the second, and the second
+/// and the third.
+///
+/// # Safety
+/// As [`Simd`]; slices and places hold what the fields of `p` say.
+#[inline(always)]
+pub(crate) unsafe fn add_nine<S: Simd>(p: &Nine<'_>) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(p.width, |at, n| {
+            let bias = match p.bias {
+                Some(bias) => get::<S>(bias, at, n),
+                None => S::splat(0.0),
+            };
+            let mut lines = [[S::splat(0.0); 2]; 3];
+            for (y, line) in lines.iter_mut().enumerate() {
+                let of = |x: usize| get::<S>(p.products, (3 * y + x) * p.plane + at, n);
+                let (a, b, c) = (of(0), of(1), of(2));
+                *line = [a.add(b), b.add(c)];
+            }
+            for (i, out) in p.out.iter().enumerate() {
+                let (y, x) = (i / 2, i % 2);
+                out.store(lines[y][x].add(lines[y + 1][x]).add(bias), at, n);
+            }
+        });
+    }
+}
+
+/// Products of the pixels of three lines with all taps of a 3 x 3 kernel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TapSums<'a> {
+    /// `[pixel][stride]`, each `[tap][output]`, from the pixel before the first output's on.
+    pub seen: [&'a [f32]; 3],
+    pub stride: usize,
+    pub bias: Option<&'a [f32]>,
+    /// At most sixteen.
+    pub outputs: usize,
+}
+
+/// Adds the products that each output pixel sees to the bias, in the order of taps; `out: [pixel]
+/// [output]`.
+///
+/// # Safety
+/// As [`Simd`]; every line has two pixels more than `out` and sixteen values behind them.
+#[inline(always)]
+pub(crate) unsafe fn add_taps<S: Simd>(p: &TapSums<'_>, out: &mut [f32]) {
+    // SAFETY: the caller's contract: a tap's outputs begin within their pixel.
+    unsafe {
+        let bias = match p.bias {
+            Some(bias) => get::<S>(bias, 0, p.outputs),
+            None => S::splat(0.0),
+        };
+        for (x, out) in out.chunks_exact_mut(p.outputs).enumerate() {
+            let mut sum = bias;
+            for tap in 0..9 {
+                let at = (x + tap % 3) * p.stride + tap * p.outputs;
+                sum = sum.add(get(p.seen[tap / 3], at, LANES));
+            }
+            put(sum, out, 0, p.outputs);
+        }
     }
 }
 
@@ -315,25 +412,6 @@ pub(crate) unsafe fn magnitude<S: Simd>(x: &[f32]) -> f32 {
         let mut largest = S::splat(0.0);
         lanes!(x.len(), |at, n| largest = get::<S>(x, at, n).copysign(one).max(largest));
         largest.largest()
-    }
-}
-
-/// The smallest and the largest of `x` and zero.
-///
-/// # Safety
-/// As [`Simd`].
-#[inline(always)]
-pub(crate) unsafe fn range<S: Simd>(x: &[f32]) -> [f32; 2] {
-    // SAFETY: the caller's contract.
-    unsafe {
-        let (mut low, mut high) = (S::splat(0.0), S::splat(0.0));
-        lanes!(x.len(), |at, n| {
-            let v = get::<S>(x, at, n);
-            low = v.min(low);
-            high = v.max(high)
-        });
-        let negated = S::splat(0.0).sub(low);
-        [0.0 - negated.largest(), high.largest()]
     }
 }
 
@@ -456,6 +534,18 @@ pub(crate) unsafe fn geglu<S: Simd>(x: &[f32], y: &mut [f32]) {
             let gate = math::gelu(get::<S>(gate, at, n));
             put(get::<S>(value, at, n).mul(gate), y, at, n)
         });
+    }
+}
+
+/// `y = a - b`.
+///
+/// # Safety
+/// As [`Simd`]; all are of one length.
+#[inline(always)]
+pub(crate) unsafe fn difference<S: Simd>(a: &[f32], b: &[f32], y: &mut [f32]) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        lanes!(y.len(), |at, n| put(get::<S>(a, at, n).sub(get(b, at, n)), y, at, n));
     }
 }
 

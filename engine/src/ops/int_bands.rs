@@ -186,44 +186,51 @@ impl<'a> Ring<'a> {
         };
         let affine = scales.affine(silu);
         self.bytes[self.pixels * self.stride..].fill(zero);
-        self.fill(x, pixels, c, |x, y, _| k.normalise(x, 0, &affine, quantise, y));
+        self.fill(x, pixels, c, |x, rows, y, _| k.normalise(x, rows, &affine, quantise, y));
         code
     }
 
     /// Rounds pixels of `x`, or copies those that are int8 already.
     fn round(&mut self, x: Lines<'_>, pixels: Range<usize>, c: &mut Context<'_>) {
         let k = c.kernels;
-        self.fill(x, pixels, c, |x, y, step| match x.values {
+        self.fill(x, pixels, c, |x, rows, y, to| match x.values {
             RestValues::Int8 { steps, bytes, .. } => {
-                *step = steps[0];
+                to.copy_from_slice(steps);
                 y.copy_from_slice(bytes);
             }
-            _ => *step = k.round(x, 0, y),
+            _ => k.round(x, rows, y, to),
         });
     }
 
-    /// Calls `f(row of x, its bytes, its step)` for some pixels, on all threads.
+    /// Calls `f(x, its rows, their bytes, their steps)` for all of some pixels, on all threads.
     fn fill(
         &mut self,
         x: Lines<'_>,
         pixels: Range<usize>,
         c: &mut Context<'_>,
-        f: impl Fn(&Rest<'_>, &mut [u8], &mut f32) + Sync,
+        f: impl Fn(&Rest<'_>, Range<usize>, &mut [u8], &mut [f32]) + Sync,
     ) {
         let (bytes, steps) =
             (SharedBytes(self.bytes.as_mut_ptr()), SharedMut(self.steps.as_mut_ptr()));
         let (ring, stride, k) = (self.pixels, self.stride, c.kernels);
         c.pool.run(pixels.len().div_ceil(PIXELS), &|_, task| {
-            let first = pixels.start + task * PIXELS;
-            for pixel in first..(first + PIXELS).min(pixels.end) {
-                let at = pixel % ring;
+            let mut first = pixels.start + task * PIXELS;
+            let end = (first + PIXELS).min(pixels.end);
+            while first < end {
+                let at = first % ring;
+                let count = (end - first).min(ring - at);
                 // SAFETY: inside the ring; no more pixels are filled at a time than it has, so that no
-                // other task has this one. The source has the row, and a product whose output lies
-                // there writes over it only when its band is done.
-                let (x, y, step) = unsafe {
-                    (x.row(k, pixel), bytes.slice(at * stride, stride), steps.slice(at, 1))
+                // other task has these. The source has the rows, and a product whose output lies
+                // there writes over them only when their band is done.
+                let (x, y, steps) = unsafe {
+                    (
+                        x.rows(k, first..first + count),
+                        bytes.slice(at * stride, count * stride),
+                        steps.slice(at, count),
+                    )
                 };
-                f(&x, y, &mut step[0]);
+                f(&x, 0..count, y, steps);
+                first += count;
             }
         });
     }

@@ -11,13 +11,15 @@ use std::ops::Range;
 
 use super::int_product::Product;
 use super::output::Output;
+use super::sliding::Sliding;
 use super::source::Lines;
 use super::{Context, as_bytes, as_i32, as_u32, bytes_as_i8, int8_rows};
 use crate::activations::Format;
 use crate::int_weights::{BLOCK_BYTES, IntPanels, Values};
 use crate::kernels::code::Code;
 use crate::kernels::int::{self, Int4Kernels, IntTile};
-use crate::kernels::rows::{IntFinish, Place, Zero};
+use crate::kernels::rest::Rest;
+use crate::kernels::rows::{IntFinish, Place};
 use crate::prefetch::prefetch;
 use crate::session::scratch_of;
 use crate::tensor::Shape;
@@ -102,11 +104,11 @@ impl Codes<'_> {
         }
     }
 
-    /// What is zero, if that is not 0.
-    fn zero(&self) -> Option<i32> {
+    /// What is zero.
+    fn zero(&self) -> i32 {
         match self {
-            Self::Picture(Code { zero, .. }) if *zero != 0 => Some(*zero),
-            _ => None,
+            Self::Picture(code) => code.zero,
+            Self::Rows { .. } => 0,
         }
     }
 
@@ -261,20 +263,19 @@ impl Product<'_> {
             }
         }
         if let Output::Rounded(output) = self.out {
-            for (row, x) in rows.zip(staged.chunks_exact(self.to.c)) {
-                // SAFETY: inside the output; no other task has this row.
-                unsafe { output.put(self.kernels, row - self.first, x) }
-            }
+            let values = Rest::rows(&staged[..rows.len() * self.to.c], self.to.c);
+            // SAFETY: inside the output; no other task has these rows.
+            unsafe { output.put(self.kernels, rows.start - self.first, &values) }
         }
     }
 
     /// Where the summand is int8, its values wait in the place of the sums.
     fn stage_summand(&self, rows: Range<usize>, staged: &mut [f32]) {
         let Some(summand) = self.summand.filter(Lines::is_int8) else { return };
-        for (row, y) in rows.zip(staged.chunks_exact_mut(self.to.c)) {
-            // SAFETY: it has the row, which this task alone writes over, later on.
-            let x = unsafe { summand.row(self.kernels, row) };
-            self.kernels.read(&x, 0, 0, y);
+        // SAFETY: it has the rows, which this task alone writes over, later on.
+        let x = unsafe { summand.rows(self.kernels, rows.clone()) };
+        for (row, y) in (0..rows.len()).zip(staged.chunks_exact_mut(self.to.c)) {
+            self.kernels.read(&x, row, 0, y);
         }
     }
 
@@ -293,35 +294,26 @@ impl Product<'_> {
         }
     }
 
-    /// Fills `offsets[tile][tap][i]`.
+    /// Fills `offsets[tile][tap][i]` with where the input pixel lies that output pixel `i` of a tile
+    /// sees through a tap: the row of zeros where that is padding.
     fn locate(&self, rows: Range<usize>, offsets: &mut [u32]) {
         let taps = self.panels.shape.taps;
+        let sizes = Sliding {
+            from: self.input.shape,
+            to: self.to,
+            spec: *self.call.spec,
+            kernel: self.call.filter.kernel(),
+            lines: self.input.lines,
+            stride: self.input.stride,
+            outside: self.input.zeros(),
+        };
+        let mut window = sizes.at(rows.start);
         let (mut row, mut at) = (rows.start, 0);
         while row < rows.end {
             let height = self.height(row, rows.end);
-            for i in 0..height {
-                for tap in 0..taps {
-                    offsets[at + tap * height + i] = self.source(row + i, tap);
-                }
-            }
+            window.locate(taps, height, &mut offsets[at..]);
             (row, at) = (row + height, at + height * taps);
         }
-    }
-
-    /// Where the input pixel lies that output pixel `row` sees through a tap: in the row of zeros
-    /// where that is padding.
-    fn source(&self, row: usize, tap: usize) -> u32 {
-        let (to, from, spec) = (self.to, self.input.shape, self.call.spec);
-        let (n, at) = (row / to.positions(), row % to.positions());
-        let kw = self.call.filter.kernel().1;
-        let shift = usize::from(spec.upsample);
-        let y = (at / to.w * spec.stride + tap / kw).checked_sub(spec.padding.top);
-        let x = (at % to.w * spec.stride + tap % kw).checked_sub(spec.padding.left);
-        let at = match (y.map(|y| y >> shift), x.map(|x| x >> shift)) {
-            (Some(y), Some(x)) if y < from.h && x < from.w => self.input.pixel(n, y, x),
-            _ => self.input.zeros(),
-        };
-        at as u32
     }
 
     /// A segment of a group's panels.
@@ -414,8 +406,7 @@ impl Product<'_> {
         let Task { rows, offsets, .. } = task;
         let shape = self.panels.shape;
         let (whole, last) = (segment.len() == shape.taps, segment.end == shape.taps);
-        let signed = self.kernels.int.offset == 0;
-        let starts = self.panels.starts[group.first * LANES..].as_ptr();
+        let starts = self.starts(group);
         let (mut row, mut at) = (rows.start, 0);
         while row < rows.end {
             let height = self.height(row, rows.end);
@@ -431,8 +422,8 @@ impl Product<'_> {
                 weights: weights.first,
                 weight_stride: weights.stride,
                 panels: group.count,
-                start: if signed { std::ptr::null() } else { starts },
-                start_stride: group.step * LANES,
+                start: starts.as_ref().map_or(std::ptr::null(), |starts| starts.as_ptr()),
+                start_stride: LANES,
                 sums: sums.as_mut_ptr(),
                 sum_stride: group.count * LANES,
                 accumulate: segment.start > 0,
@@ -448,13 +439,34 @@ impl Product<'_> {
         }
     }
 
+    /// What the sums of a group start from: what the offset of stored activations adds to them, and
+    /// what their zero point does, taken off. `None` for zeros.
+    fn starts(&self, group: Group) -> Option<[i32; int::MAX_PANELS * LANES]> {
+        let zero = self.input.codes.zero();
+        let offset = self.kernels.int.offset != 0;
+        if zero == 0 && !offset {
+            return None;
+        }
+        let mut starts = [0; int::MAX_PANELS * LANES];
+        for (i, starts) in starts.chunks_exact_mut(LANES).take(group.count).enumerate() {
+            let columns = (group.first + i * group.step) * LANES..;
+            if offset {
+                starts.copy_from_slice(&self.panels.starts[columns.clone()][..LANES]);
+            }
+            for (start, total) in starts.iter_mut().zip(&self.panels.totals[columns]) {
+                *start = start.wrapping_sub(total.wrapping_mul(zero));
+            }
+        }
+        Some(starts)
+    }
+
     /// Lets the summands of a tile come while it is computed.
     fn ask_for_residual(&self, rows: Range<usize>, group: Group) {
         const LINE: usize = 64;
         let (first, width) = (group.first * LANES, group.count * LANES);
-        for row in rows {
-            let Some(place) = self.summand.and_then(|s| s.place(row)) else { return };
-            let bytes = place.offset(first).bytes(width);
+        let Some(place) = self.summand.and_then(|s| s.place(rows.start)) else { return };
+        for row in 0..rows.len() {
+            let bytes = place.offset(row * self.to.c + first).bytes(width);
             bytes.step_by(LINE).for_each(|at| prefetch(std::ptr::without_provenance(at)));
         }
     }
@@ -494,18 +506,17 @@ impl Product<'_> {
         let out = task.out.offset((row - task.first) * self.to.c + columns.start);
         let summand = |s: Lines<'_>| s.place(row).map_or(out, |place| place.offset(columns.start));
         let n = row / self.to.positions();
-        let totals = &self.panels.totals[columns.start..];
         let finish = IntFinish {
             sums,
             panels: group.count,
             row_scales: &task.steps[own],
-            zero: self.input.codes.zero().map(|at| Zero { at, totals }),
             scales: &self.panels.steps[columns.start..],
             bias: self.call.filter.bias.as_deref().map(|b| &b[columns.start..]),
             vector: self.vector.map(|v| &v[n * self.to.c + columns.start..]),
             pointwise: epilogue.pointwise,
             gate: epilogue.gated.then_some(group.step * LANES),
             residual: self.summand.map(summand),
+            last: epilogue.last,
             out,
             stride: self.to.c,
             width,

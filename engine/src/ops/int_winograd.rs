@@ -21,6 +21,7 @@ use super::{Context, SharedBytes, SharedMut, as_bytes, as_i32, as_u32, bytes_as_
 use crate::int_weights::{BLOCK_BYTES, Values};
 use crate::kernels::code::Code;
 use crate::kernels::int::IntTile;
+use crate::kernels::rest::Rest;
 use crate::kernels::rows::{Finish, Place};
 use crate::kernels::winograd::{self, MAX_POSITIONS, OUTPUTS, Products, Taps, Window};
 use crate::session::scratch_of;
@@ -169,7 +170,9 @@ impl Tiled<'_> {
                 let rows = staged[tile * OUTPUTS * width..].chunks_exact(width);
                 for (row, x) in self.outputs(tiles.start + tile).into_iter().zip(rows) {
                     // SAFETY: inside the output; no other task has this tile.
-                    row.into_iter().for_each(|row| unsafe { output.put(kernels, row - first, x) });
+                    row.into_iter().for_each(|row| unsafe {
+                        output.put(kernels, row - first, &Rest::row(x));
+                    });
                 }
             });
         }
@@ -434,10 +437,12 @@ impl Tiled<'_> {
             vector: self.p.vector.map(|v| &v[n * to.c..][columns.clone()]),
             pointwise: self.p.call.epilogue.pointwise,
             residual: None,
+            last: None,
         };
         self.p.kernels.finish(&finish, values);
         let summand = self.p.summand.and_then(|s| s.place(row)).map(|s| s.offset(columns.start));
+        let last = self.p.call.epilogue.last;
         // SAFETY: inside the output; no other task has these rows and columns.
-        unsafe { self.p.kernels.put(values, summand, place.offset(columns.start)) }
+        unsafe { self.p.kernels.put(values, summand, last, place.offset(columns.start)) }
     }
 }

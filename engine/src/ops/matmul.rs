@@ -12,7 +12,8 @@ use std::ops::Range;
 
 use super::bands::Bands;
 use super::scales::Scales;
-use super::{Context, Operands, SharedMut};
+use super::sliding::{Sliding, Window};
+use super::{Context, Operands, SharedMut, doubled, few_outputs};
 use crate::graph::{ConvSpec, Epilogue, Prologue};
 use crate::kernels::Kernels;
 use crate::kernels::rows::Finish;
@@ -24,17 +25,26 @@ use crate::weights::{Filter, LANES, Panels};
 /// Most taps of a kernel (7 x 7).
 pub(crate) const MAX_TAPS: usize = 49;
 /// Most rows of a register tile.
-const MAX_ROWS: usize = 8;
+pub(super) const MAX_ROWS: usize = 8;
 /// Most panels that a register tile is wide.
 const MAX_PANELS: usize = 3;
 /// Depth of a segment: with three panels 192 KiB, within the second-level cache of every board in
 /// view.
 const SEGMENT: usize = 1024;
+/// Where padding lies: beyond all pixels.
+const OUTSIDE: usize = usize::MAX;
 /// Output pixels per task where there are many.
 const ROWS_PER_TASK: usize = 512;
 
-/// Room for a decoded segment and a row of zeros.
-pub(super) fn thread_scratch(filter: &Filter) -> usize {
+/// Room for a decoded segment and a row of zeros, or for what another form needs.
+pub(super) fn thread_scratch(call: &Call<'_>) -> usize {
+    let &Call { filter, spec, prologue, epilogue } = call;
+    if doubled::fits(filter, *spec, *prologue, *epilogue) {
+        return doubled::thread_scratch(filter);
+    }
+    if few_outputs::fits(filter, *spec, *prologue, *epilogue) {
+        return few_outputs::thread_scratch(filter);
+    }
     let decoded = match filter.panels {
         Panels::F32(_) => 0,
         Panels::F16(_) => MAX_PANELS * LANES * SEGMENT,
@@ -68,6 +78,12 @@ impl Call<'_> {
 
 pub(super) fn conv(call: &Call<'_>, o: Operands<'_>, c: &mut Context<'_>) {
     let &Call { filter, spec, prologue, epilogue } = call;
+    if doubled::fits(filter, *spec, *prologue, *epilogue) {
+        return doubled::conv(call, o, c);
+    }
+    if few_outputs::fits(filter, *spec, *prologue, *epilogue) {
+        return few_outputs::conv(call, o, c);
+    }
     let (x, residual) = (o.inputs[0], epilogue.residual.then(|| o.inputs[o.count - 1].data));
     let product = Product {
         kernels: c.kernels,
@@ -95,9 +111,19 @@ pub(super) fn conv(call: &Call<'_>, o: Operands<'_>, c: &mut Context<'_>) {
     });
 }
 
-/// The ring of a convolution behind a norm.
-pub(super) fn scratch(filter: &Filter, spec: ConvSpec, shapes: [Shape; 2]) -> usize {
-    let bands = Bands::new(filter, spec, shapes, size_of::<f32>());
+/// Memory that all threads share: the ring of a convolution behind a norm, or taps in another form.
+pub(super) fn scratch(call: &Call<'_>, shapes: [Shape; 2]) -> usize {
+    let &Call { filter, spec, prologue, epilogue } = call;
+    if doubled::fits(filter, *spec, *prologue, *epilogue) {
+        return doubled::scratch(filter);
+    }
+    if few_outputs::fits(filter, *spec, *prologue, *epilogue) {
+        return few_outputs::scratch(filter);
+    }
+    if prologue.is_none() {
+        return 0;
+    }
+    let bands = Bands::new(filter, *spec, shapes, size_of::<f32>());
     bands.ring_pixels() * bands.from.c
 }
 
@@ -244,9 +270,19 @@ impl Product<'_> {
     ) {
         let columns = group.start * LANES..(group.end * LANES).min(self.to.c);
         let mut pointers = [std::ptr::null(); MAX_TAPS * MAX_ROWS];
+        let sizes = Sliding {
+            from: self.from,
+            to: self.to,
+            spec: *self.spec,
+            kernel: self.filter.kernel(),
+            lines: self.lines,
+            stride: self.from.c,
+            outside: OUTSIDE,
+        };
+        let mut window = sizes.at(rows.start);
         for row in rows.clone().step_by(self.kernels.tile_rows) {
             let height = self.kernels.tile_rows.min(rows.end - row);
-            self.point(row, height, segment, zeros, &mut pointers);
+            self.point(&mut window, height, segment, zeros, &mut pointers);
             let tile = Tile {
                 rows: pointers.as_ptr(),
                 height,
@@ -266,38 +302,23 @@ impl Product<'_> {
         }
     }
 
-    /// Fills `pointers[tap][i]` with the input pixel that output pixel `row + i` sees through each
-    /// tap of the segment.
+    /// Fills `pointers[tap][i]` with the input pixels that the next `height` output pixels see through
+    /// the taps of the segment.
     fn point(
         &self,
-        row: usize,
+        window: &mut Window<'_>,
         height: usize,
         segment: &Segment,
         zeros: &[f32],
         pointers: &mut [*const f32],
     ) {
-        let kw = self.filter.kernel().1;
         let channels = segment.channels.clone();
         for i in 0..height {
-            let pixel = row + i;
-            let (n, at) = (pixel / self.to.positions(), pixel % self.to.positions());
-            let (y, x) = (at / self.to.w * self.spec.stride, at % self.to.w * self.spec.stride);
-            for (slot, tap) in segment.taps.clone().enumerate() {
-                pointers[slot * height + i] = self
-                    .source(n, y + tap / kw, x + tap % kw)
-                    .map_or(&zeros[channels.clone()], |at| &self.x[at..][channels.clone()])
-                    .as_ptr();
-            }
+            window.next(&segment.taps, |slot, at| {
+                let pixel = if at == OUTSIDE { zeros } else { &self.x[at..] };
+                pointers[slot * height + i] = pixel[channels.clone()].as_ptr();
+            });
         }
-    }
-
-    /// Where the input pixel at padded `(y, x)` starts, `None` in the padding.
-    fn source(&self, n: usize, y: usize, x: usize) -> Option<usize> {
-        let shift = usize::from(self.spec.upsample);
-        let y = y.checked_sub(self.spec.padding.top)? >> shift;
-        let x = x.checked_sub(self.spec.padding.left)? >> shift;
-        let inside = y < self.from.h && x < self.from.w;
-        inside.then(|| ((n * self.from.h + y) % self.lines * self.from.w + x) * self.from.c)
     }
 
     fn finish(&self, row: usize, panels: &Range<usize>) {
@@ -315,6 +336,7 @@ impl Product<'_> {
             vector: self.vector.map(|v| &v[n * self.to.c + columns.start..][..len]),
             pointwise: self.epilogue.pointwise,
             residual: self.residual.map(|r| &r[at..at + len]),
+            last: self.epilogue.last,
         };
         self.kernels.finish(&finish, y);
     }

@@ -3,6 +3,8 @@
 mod attention;
 mod bands;
 mod code;
+mod doubled;
+mod few_outputs;
 mod int_attention;
 mod int_bands;
 mod int_matmul;
@@ -16,9 +18,12 @@ mod quantise;
 mod rows;
 mod scales;
 mod shape;
+mod sliding;
 mod source;
 mod winograd_form;
 
+pub(crate) use doubled::is_doubled;
+pub(crate) use few_outputs::has_few_outputs;
 pub(crate) use matmul::MAX_TAPS;
 pub(crate) use norm::reads_lines_of;
 pub(crate) use scales::scales_shape;
@@ -207,12 +212,15 @@ pub(crate) fn scratch(step: &Fused) -> usize {
     match &step.op {
         Op::GroupNorm { .. } => norm::scratch(step.shape),
         Op::GroupScales { .. } => norm::scales_scratch(step),
-        Op::Conv { prologue: None, .. } => {
-            Form::of(&step.op, step.shape, step.format).map_or(0, int_winograd::scratch)
-        }
-        Op::Conv { filter, spec, prologue: Some(_), .. } => match filter.is_integer() {
-            true => int_bands::scratch(step, filter, *spec),
-            false => matmul::scratch(filter, *spec, [step.inputs[0].shape, step.shape]),
+        Op::Conv { filter, spec, prologue, epilogue } => match (filter.is_integer(), prologue) {
+            (true, None) => {
+                Form::of(&step.op, step.shape, step.format).map_or(0, int_winograd::scratch)
+            }
+            (true, Some(_)) => int_bands::scratch(step, filter, *spec),
+            (false, _) => {
+                let call = matmul::Call { filter, spec, prologue, epilogue };
+                matmul::scratch(&call, [step.inputs[0].shape, step.shape])
+            }
         },
         Op::RangeScales => scales::scratch(step.inputs[0].shape),
         Op::Attention { heads, .. } => attention::scratch(*heads, step.inputs[1].shape),
@@ -228,16 +236,17 @@ pub(crate) fn thread_scratch(step: &Fused) -> usize {
 
 fn own_thread_scratch(step: &Fused) -> usize {
     match &step.op {
-        Op::Conv { filter, .. } => match &filter.panels {
+        Op::Conv { filter, spec, prologue, epilogue } => match &filter.panels {
             Panels::Int(panels) => Form::of(&step.op, step.shape, step.format).map_or_else(
                 || int_matmul::thread_scratch(panels, step.shape, step.format),
                 int_winograd::thread_scratch,
             ),
-            Panels::F32(_) | Panels::F16(_) => matmul::thread_scratch(filter),
+            Panels::F32(_) | Panels::F16(_) => {
+                matmul::thread_scratch(&matmul::Call { filter, spec, prologue, epilogue })
+            }
         },
         Op::LayerNorm { .. } | Op::GroupNorm { .. } => norm::thread_scratch(step.shape),
         Op::Quantise | Op::Concat => step.shape.c,
-        Op::RangeScales => step.inputs[0].shape.c,
         Op::IntAttention { heads } => int_attention::thread_scratch(*heads, step.shape),
         Op::Attention { heads, .. } => attention::thread_scratch(*heads, step.shape),
         Op::PackQueries | Op::PackKeys => pack::thread_scratch(step),

@@ -38,12 +38,13 @@ pub(super) fn layer_norm(norm: &Norm, eps: f32, o: Operands<'_>, c: &mut Context
     let (steps, bytes) = layout.split_mut(o.out);
     quantise::zero_row(&layout, bytes, k);
     let steps = SharedMut(steps.as_mut_ptr());
-    quantise::for_rows(&layout, bytes, c, |row, y, scratch| {
+    quantise::for_rows(&layout, bytes, c, |rows, y, scratch| {
         let (normed, space) = scratch.split_at_mut(width);
-        k.layer_norm(&p, x.row(k, row, space), normed);
-        let step = k.round(&Rest::row(normed), 0, y);
-        // SAFETY: the row's own step.
-        unsafe { *steps.pointer(row) = step }
+        for (row, y) in rows.zip(y.chunks_exact_mut(layout.stride())) {
+            k.layer_norm(&p, x.row(k, row, space), normed);
+            // SAFETY: the row's own step.
+            k.round(&Rest::row(normed), 0..1, y, unsafe { steps.slice(row, 1) });
+        }
     });
 }
 

@@ -23,16 +23,20 @@ pub(super) struct Rounded {
 }
 
 impl Rounded {
-    /// Rounds a row.
+    /// Rounds all rows of `x`, which become those from `first` on.
     ///
     /// # Safety
-    /// The output has it, and no other task writes it.
-    pub unsafe fn put(&self, k: &Kernels, row: usize, x: &[f32]) {
+    /// The output has them, and no other task writes them.
+    pub unsafe fn put(&self, k: &Kernels, first: usize, x: &Rest<'_>) {
+        let rows = x.rows_there();
         // SAFETY: the caller's contract.
-        unsafe {
-            let bytes = self.bytes.slice(row * self.stride, self.stride);
-            *self.steps.pointer(row) = k.round(&Rest::row(x), 0, bytes);
-        }
+        let (bytes, steps) = unsafe {
+            (
+                self.bytes.slice(first * self.stride, rows * self.stride),
+                self.steps.slice(first, rows),
+            )
+        };
+        k.round(x, 0..rows, bytes, steps);
     }
 }
 

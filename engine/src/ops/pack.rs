@@ -86,7 +86,8 @@ pub(super) fn pack_keys(o: Operands<'_>, c: &mut Context<'_>) {
     c.pool.run(o.shape.n * heads, &|worker, head| {
         pack.mean(head, &mut scratch_of(scratch, worker));
     });
-    let together = together(&layout);
+    let tasks = (2 * c.pool.threads()).div_ceil(o.shape.n * layout.blocks());
+    let together = together(&layout).min(heads.div_ceil(tasks));
     let (blocks, groups) = (layout.blocks(), heads.div_ceil(together));
     c.pool.run(o.shape.n * groups * blocks, &|worker, task| {
         let (n, first) = (task / blocks / groups, task / blocks % groups * together);

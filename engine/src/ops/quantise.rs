@@ -4,6 +4,8 @@
 //! calibrated. (Convolutions, whose sums run over several rows, round whole pictures: see
 //! [`super::scales`].)
 
+use std::ops::Range;
+
 use super::{Context, Operand, Operands, SharedBytes, SharedMut, int8_rows};
 use crate::activations::Rows;
 use crate::kernels::Kernels;
@@ -25,29 +27,29 @@ pub(super) fn quantise(o: Operands<'_>, c: &mut Context<'_>) {
     let (steps, bytes) = layout.split_mut(o.out);
     zero_row(&layout, bytes, k);
     let (shared, rest) = (SharedMut(steps.as_mut_ptr()), x.rest(k));
-    for_rows(&layout, bytes, c, |row, y, _| {
-        let step = k.round(&rest, row, y);
-        // SAFETY: the row's own step.
-        unsafe { *shared.pointer(row) = step }
+    for_rows(&layout, bytes, c, |rows, y, _| {
+        // SAFETY: the rows' own steps.
+        let steps = unsafe { shared.slice(rows.start, rows.len()) };
+        k.round(&rest, rows, y, steps);
     });
 }
 
-/// Calls `f(row, bytes, scratch)` for every row, on all threads.
+/// Calls `f(rows, their bytes, scratch)` for all rows, some at a time, on all threads.
 pub(super) fn for_rows(
     layout: &Rows,
     bytes: &mut [u8],
     c: &mut Context<'_>,
-    f: impl Fn(usize, &mut [u8], &mut [f32]) + Sync,
+    f: impl Fn(Range<usize>, &mut [u8], &mut [f32]) + Sync,
 ) {
     let (stride, count) = (layout.stride(), layout.shape.rows());
     let shared = SharedBytes(bytes.as_mut_ptr());
     let scratch = c.scratch;
     c.pool.run(count.div_ceil(ROWS), &|worker, task| {
         let mut scratch = scratch_of(scratch, worker);
-        for row in task * ROWS..((task + 1) * ROWS).min(count) {
-            // SAFETY: inside the buffer; no other task has this row.
-            f(row, unsafe { shared.slice(row * stride, stride) }, &mut scratch);
-        }
+        let rows = task * ROWS..((task + 1) * ROWS).min(count);
+        // SAFETY: inside the buffer; no other task has these rows.
+        let bytes = unsafe { shared.slice(rows.start * stride, rows.len() * stride) };
+        f(rows, bytes, &mut scratch);
     });
 }
 

@@ -5,7 +5,6 @@
 use super::{Context, Operands, for_chunks};
 use crate::kernels::code::{Code, wide_step};
 use crate::kernels::rows::ScaleShift;
-use crate::session::scratch_of;
 use crate::tensor::Shape;
 use crate::weights::LANES;
 
@@ -59,15 +58,14 @@ pub(super) fn scratch(shape: Shape) -> usize {
 
 /// Computes the [`Scales`] that leave all pictures as they are.
 pub(super) fn of_range(o: Operands<'_>, c: &mut Context<'_>) {
-    let (k, x, width, scratch) = (c.kernels, o.inputs[0], o.inputs[0].shape.c, c.scratch);
+    let (k, x, width) = (c.kernels, o.inputs[0], o.inputs[0].shape.c);
+    let rest = x.rest(k);
     let positions = x.shape.positions();
     let tasks = positions.div_ceil(ROWS);
-    for_chunks(c.pool, o.scratch, 2, |worker, task, out| {
-        let mut space = scratch_of(scratch, worker);
+    for_chunks(c.pool, o.scratch, 2, |_, task, out| {
         let (n, first) = (task / tasks, task % tasks * ROWS);
         let rows = n * positions + first..n * positions + (first + ROWS).min(positions);
-        let ranges = rows.map(|row| k.range(x.row(k, row, &mut space)));
-        out.copy_from_slice(&ranges.reduce(union).unwrap_or_default());
+        out.copy_from_slice(&k.range(&rest, rows));
     });
     let ranges = o.scratch.as_chunks::<2>().0.chunks_exact(tasks);
     for (ranges, scales) in ranges.zip(o.out.chunks_exact_mut(Scales::len(width))) {

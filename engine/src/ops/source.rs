@@ -33,14 +33,15 @@ impl<'a> Lines<'a> {
         Self { x, first: 0 }
     }
 
-    /// The row of a pixel, alone.
+    /// The rows of some pixels, alone.
     ///
     /// # Safety
-    /// It is there, and no one writes it while it is read.
-    pub unsafe fn row(&self, k: &Kernels, pixel: usize) -> Rest<'a> {
+    /// They are there, and no one writes them while they are read.
+    pub unsafe fn rows(&self, k: &Kernels, pixels: Range<usize>) -> Rest<'a> {
         let Operand { start, shape, format, .. } = self.x;
+        let rows = pixels.start - self.first..pixels.end - self.first;
         // SAFETY: the caller's contract.
-        unsafe { activations::row(start.0, shape, format, (pixel - self.first, k.int.offset)) }
+        unsafe { activations::rows(start.0, shape, format, (rows, k.int.offset)) }
     }
 
     /// All rows that are there.

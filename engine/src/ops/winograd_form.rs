@@ -16,6 +16,8 @@ pub(super) const TAPS: usize = 9;
 /// Panels of a group: twice what the widest kernel multiplies at once, so that windows are read
 /// seldom.
 const GROUP: usize = 6;
+/// Groups that so many threads, or half as many, share fairly.
+const FAIR: usize = 4;
 /// Channels from which a group has half as many, so that its taps are not too many bytes.
 const DEEP: usize = 1281;
 /// Most bytes of the transformed windows of a block, and of outputs that wait to be rounded.
@@ -133,9 +135,11 @@ impl Form {
         self.to.c.div_ceil(LANES)
     }
 
-    /// Panels of a group.
+    /// Panels of a group. Where there are many groups, threads get as much to do.
     pub fn group(self) -> usize {
-        if self.channels < DEEP { GROUP } else { GROUP / 2 }
+        let most = if self.channels < DEEP { GROUP } else { GROUP / 2 };
+        let groups = self.panels().div_ceil(most);
+        if groups < FAIR { most } else { self.panels().div_ceil(groups.next_multiple_of(FAIR)) }
     }
 
     /// Columns of a group.

@@ -72,6 +72,12 @@ fn convolutions_equal_the_naive_sum() {
         // Deeper than one segment: by channels, by taps.
         case(Shape::tokens(1, 20, 2100), 70, 1, ConvSpec::same(1), DType::F16),
         case(Shape::image(1, 5, 5, 600), 20, 3, ConvSpec::same(3), DType::F32),
+        // Doubled, with fewer products.
+        case(Shape::image(2, 3, 35, 64), 72, 3, ConvSpec::up(3), DType::F16),
+        case(Shape::image(1, 1, 1, 80), 64, 3, ConvSpec::up(3), DType::F32),
+        // Few outputs.
+        case(Shape::image(2, 18, 67, 64), 3, 3, ConvSpec::same(3), DType::F16),
+        case(Shape::image(1, 1, 2, 70), 2, 3, ConvSpec::same(3), DType::F32),
     ];
     for (i, case) in cases.iter().enumerate() {
         let x = Tensor::random(case.x, i as u64);

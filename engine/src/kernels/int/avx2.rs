@@ -18,6 +18,7 @@ pub(crate) static KERNELS: IntKernels = IntKernels {
     tile,
     int4: None,
     transforms: transforms!(Avx2, "avx2"),
+    release: None,
 };
 
 /// # Safety

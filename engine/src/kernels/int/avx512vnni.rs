@@ -15,6 +15,7 @@ pub(crate) static KERNELS: IntKernels = IntKernels {
     tile,
     int4: None,
     transforms: transforms!(Avx512, "avx512f,avx512bw"),
+    release: None,
 };
 
 /// The features that these kernels need beside those of the sixteen lanes.

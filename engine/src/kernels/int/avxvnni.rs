@@ -16,6 +16,7 @@ pub(crate) static KERNELS: IntKernels = IntKernels {
     tile,
     int4: None,
     transforms: transforms!(Avx2, "avx2"),
+    release: None,
 };
 
 /// The features that these kernels need beside those of the sixteen lanes.

@@ -15,6 +15,8 @@
 //! Kernels may also multiply int4 weights without making int8 of them: see [`Int4Kernels`].
 
 #[cfg(target_arch = "x86_64")]
+pub(crate) mod amx;
+#[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512vnni;
@@ -40,9 +42,9 @@ use crate::weights::LANES;
 /// Channels of activations and weights are padded with zeros to a multiple of this many bytes.
 pub(crate) const BLOCK: usize = 16;
 /// Most rows of any tile.
-pub(crate) const MAX_ROWS: usize = 12;
+pub(crate) const MAX_ROWS: usize = 16;
 /// Most panels of any tile.
-pub(crate) const MAX_PANELS: usize = 3;
+pub(crate) const MAX_PANELS: usize = 4;
 
 /// Most bytes of a group of int4 weights that was made ready for a tile.
 pub(crate) const MAX_GROUP_BYTES: usize = 2 * BLOCK * LANES + 2 * LANES;
@@ -98,6 +100,8 @@ pub(crate) struct IntKernels {
     pub int4: Option<&'static Int4Kernels>,
     /// For convolutions that take fewer products.
     pub transforms: Transforms,
+    /// Gives back what `tile` keeps from the thread that called it, where that is anything.
+    pub release: Option<unsafe fn()>,
 }
 
 /// Products of int4 values themselves, to which the multipliers of their groups (see

@@ -21,6 +21,7 @@ pub(crate) static KERNELS: IntKernels = IntKernels {
     tile,
     int4: None,
     transforms: transforms!(Neon, "neon"),
+    release: None,
 };
 
 /// The feature that these kernels need beside NEON.

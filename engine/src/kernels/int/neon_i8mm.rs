@@ -23,6 +23,7 @@ pub(crate) static KERNELS: IntKernels = IntKernels {
     tile,
     int4: None,
     transforms: transforms!(Neon, "neon"),
+    release: None,
 };
 
 static GATHERED: Gathered = Gathered {

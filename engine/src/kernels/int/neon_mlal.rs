@@ -28,6 +28,7 @@ pub(crate) static KERNELS: IntKernels = IntKernels {
     tile,
     int4: Some(&super::neon_int4::KERNELS),
     transforms: transforms!(Neon, "neon"),
+    release: None,
 };
 
 static GATHERED: Gathered = Gathered {

@@ -13,6 +13,7 @@ pub(crate) static KERNELS: IntKernels = IntKernels {
     tile,
     int4: None,
     transforms: transforms!(Portable),
+    release: None,
 };
 
 /// # Safety
