@@ -5,6 +5,8 @@ pub mod bench;
 pub mod boards;
 pub mod cli;
 pub mod diffusion;
+#[cfg(feature = "eval")]
+pub mod eval;
 pub mod explain;
 pub mod files;
 pub mod nets;

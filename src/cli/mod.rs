@@ -6,6 +6,8 @@
 
 mod arguments;
 mod bench;
+#[cfg(feature = "eval")]
+mod eval;
 mod explain;
 mod frames;
 mod inspect;
@@ -27,6 +29,8 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use arguments::{BenchArgs, HowArgs, InspectArgs, PaintArgs, Parts};
+#[cfg(feature = "eval")]
+pub use eval::EvalArgs;
 pub use explain::ExplainArgs;
 pub use inspect::{BoardInspection, Inspection, PartInspection, TypeInspection};
 pub use profile::ProfileView;
@@ -93,6 +97,8 @@ impl Cli {
             Command::Bench(args) => args.settings().map(drop),
             Command::Walk(args) => args.walk(0).map(drop).map_err(|error| error.to_string()),
             Command::Paint(_) | Command::Explain(_) | Command::Inspect(_) => Ok(()),
+            #[cfg(feature = "eval")]
+            Command::Eval(_) => Ok(()),
         }
         .map_err(|message| Self::command().error(ErrorKind::ValueValidation, message))?;
         Ok(self)
@@ -108,6 +114,9 @@ pub enum Command {
     Walk(WalkArgs),
     /// Show why a picture looks as it does: the way from noise, what every word did, guidance.
     Explain(ExplainArgs),
+    /// Judge a model of the default model's world: does it paint what captions say?
+    #[cfg(feature = "eval")]
+    Eval(EvalArgs),
     /// Show a model's parts, types, bytes and memory.
     Inspect(InspectArgs),
     /// Measure this machine: its peaks, and networks beside them.
@@ -182,6 +191,11 @@ pub fn run(studio: &impl Studio, cli: &Cli, console: &mut Console<'_>) -> anyhow
             walk::walk(&mut painter, args, (walk, target, interrupt), console)
         }
         Command::Explain(args) => explain::explain(studio, args, console),
+        #[cfg(feature = "eval")]
+        Command::Eval(args) => {
+            let mut painter = studio.open(args.how.model.as_deref(), args.how.threads)?;
+            eval::eval(&mut painter, args, console)
+        }
         Command::Inspect(args) => inspect::inspect(studio, args, console),
         Command::Bench(args) => bench::bench(studio, args, console),
     }
