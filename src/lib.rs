@@ -9,6 +9,8 @@ pub mod daemon;
 pub mod diffusion;
 #[cfg(feature = "kiosk")]
 pub mod display;
+#[cfg(feature = "eval")]
+pub mod eval;
 pub mod explain;
 pub mod files;
 pub mod nets;

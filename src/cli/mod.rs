@@ -8,6 +8,8 @@ mod arguments;
 mod bench;
 #[cfg(feature = "kiosk")]
 mod daemon;
+#[cfg(feature = "eval")]
+mod eval;
 mod explain;
 mod frames;
 mod inspect;
@@ -31,6 +33,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 pub use arguments::{BenchArgs, HowArgs, InspectArgs, PaintArgs, Parts};
 #[cfg(feature = "kiosk")]
 pub use daemon::DaemonArgs;
+#[cfg(feature = "eval")]
+pub use eval::EvalArgs;
 pub use explain::ExplainArgs;
 pub use inspect::{BoardInspection, Inspection, PartInspection, TypeInspection};
 pub use profile::ProfileView;
@@ -112,6 +116,9 @@ pub enum Command {
     Walk(WalkArgs),
     /// Show why a picture looks as it does: the way from noise, what every word did, guidance.
     Explain(ExplainArgs),
+    /// Judge a model of the default model's world: does it paint what captions say?
+    #[cfg(feature = "eval")]
+    Eval(EvalArgs),
     /// Show a model's parts, types, bytes and memory.
     Inspect(InspectArgs),
     /// Measure this machine: its peaks, and networks beside them.
@@ -202,6 +209,11 @@ pub fn run(studio: &impl Studio, cli: &Cli, console: &mut Console<'_>) -> anyhow
             walk::walk(&mut painter, args, (walk, target, interrupt), console)
         }
         Command::Explain(args) => explain::explain(studio, args, console),
+        #[cfg(feature = "eval")]
+        Command::Eval(args) => {
+            let mut painter = studio.open(args.how.model.as_deref(), args.how.threads)?;
+            eval::eval(&mut painter, args, console)
+        }
         Command::Inspect(args) => inspect::inspect(studio, args, console),
         Command::Bench(args) => bench::bench(studio, args, console),
         #[cfg(feature = "kiosk")]

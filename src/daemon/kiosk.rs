@@ -147,13 +147,13 @@ impl<S: Site> Kiosk<S> {
         let kept = self.exhibit.keep_time(now.time(), dark);
         self.said("the screen", kept);
         // A clock that was set back must not make a picture stay for years.
-        let latest = self.from_now(self.config.schedule.every);
+        let latest = self.after(self.config.schedule.every);
         if self.due > latest {
             self.due = latest;
         }
         if quiet {
             // Until the quiet hours are over.
-            self.due = self.due.clone().max(self.from_now(LOOK));
+            self.due = self.due.clone().max(self.after(LOOK));
         } else if now >= self.due {
             self.change();
         } else if self.wants_stock() {
@@ -161,7 +161,8 @@ impl<S: Site> Kiosk<S> {
         }
     }
 
-    fn from_now(&self, span: Duration) -> Zoned {
+    /// When so much time has passed.
+    fn after(&self, span: Duration) -> Zoned {
         let now = self.site.now();
         now.checked_add(span).unwrap_or(now)
     }
@@ -190,7 +191,7 @@ impl<S: Site> Kiosk<S> {
 
     /// Shows another picture: one that is ready, or else one that is painted now.
     fn change(&mut self) {
-        self.due = self.from_now(self.config.schedule.every);
+        self.due = self.after(self.config.schedule.every);
         let playlist = self.playlist();
         // What was painted for the morning is not shown in the evening.
         self.stock.retain(|(of, _)| *of == playlist);
@@ -211,7 +212,7 @@ impl<S: Site> Kiosk<S> {
         }
         match self.paint(&order.request, true) {
             Ok(painting) => {
-                self.due = self.from_now(self.config.schedule.every);
+                self.due = self.after(self.config.schedule.every);
                 self.hang(painting);
             }
             Err(error) => self.failed(&error),
@@ -316,7 +317,7 @@ impl<S: Site> Kiosk<S> {
             return;
         }
         log::error!("no picture: {error}");
-        self.paint_again = self.from_now(self.config.schedule.every);
+        self.paint_again = self.after(self.config.schedule.every);
         let fallback = self.config.fallback.clone().and_then(|path| image::open(path).ok());
         let shown = match fallback.filter(|_| !self.exhibit.has_picture()) {
             Some(picture) => self.exhibit.show(picture.to_rgb8(), "", |_| {}),
@@ -351,11 +352,9 @@ impl<S: Site> Watch<'_, S> {
         if self.desk.stops() {
             return ControlFlow::Break(());
         }
-        let sketch = progress.preview.map(|preview| preview.picture());
+        let sketch = progress.preview.filter(|_| progress.stage == Stage::Denoise);
         if let (Some(exhibit), Some(sketch)) = (&mut self.exhibit, sketch) {
-            if progress.stage == Stage::Denoise {
-                sketch_on(exhibit, &sketch);
-            }
+            sketch_on(exhibit, &sketch.picture());
         }
         ControlFlow::Continue(())
     }

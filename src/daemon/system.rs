@@ -88,10 +88,9 @@ impl Site for System {
             Notice::Stopping => NotifyState::Stopping,
         };
         // Without a supervisor this does nothing.
-        if let Err(error) = sd_notify::notify(&[state]) {
-            if !self.alone.replace(true) {
-                log::warn!("the supervisor cannot be told: {error}");
-            }
+        let told = sd_notify::notify(&[state]);
+        if let Some(error) = told.err().filter(|_| !self.alone.replace(true)) {
+            log::warn!("the supervisor cannot be told: {error}");
         }
     }
 
