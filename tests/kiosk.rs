@@ -301,7 +301,9 @@ fn a_button_is_answered_from_the_stock_and_an_order_when_it_is_painted() {
     assert!(!log.iter().any(|line| line.contains("murder")));
     assert_eq!(log.iter().filter(|line| line.ends_with("in 6")).count(), 1, "that order alone");
     // Both stay for their ten minutes.
-    assert!(log[order + 1..].iter().find(|line| line.contains("says")).unwrap() >= &"09:18".into());
+    assert!(
+        log[order + 1..].iter().find(|line| line.contains("says")).unwrap().as_str() >= "09:18"
+    );
 }
 
 #[test]
