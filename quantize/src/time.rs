@@ -10,11 +10,15 @@ use pochade_engine::LayerSize;
 use crate::layer::Layer;
 use crate::recipe::Bits;
 
+/// Part of the time that is kept free for what a plan does not foresee: inputs that are split, and
+/// matrices that a file has in blocks.
+const UNFORESEEN: f64 = 0.01;
+
 /// How long a picture may take.
 #[derive(Debug)]
 pub(crate) struct TimeLimit {
     board: Board,
-    /// Predicted seconds at most.
+    /// Predicted seconds at most, without what is kept free.
     pub seconds: f64,
     /// By part and name: how large a layer is, and how often a picture needs it.
     sizes: HashMap<(Component, String), (LayerSize, usize)>,
@@ -26,7 +30,7 @@ impl TimeLimit {
         let size =
             |l: pochade::paint::PlannedLayer| ((l.part, l.name.to_string()), (l.size, l.calls));
         let sizes = layers(model)?.into_iter().map(size).collect();
-        Ok(Self { board, seconds, sizes })
+        Ok(Self { board, seconds: seconds * (1.0 - UNFORESEEN), sizes })
     }
 
     /// Predicted seconds that a layer adds to a picture; the encoder's layers add none.
