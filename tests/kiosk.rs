@@ -10,18 +10,25 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use image::{Rgb, RgbImage};
 use jiff::Zoned;
-use pochade::daemon::{Call, Config, Desk, Display, FreeSpace, Kiosk, Notice, Site, SiteError};
+use pochade::daemon::{
+    Call, Config, Desk, Display, FreeSpace, Kiosk, Notice, Outcome, Refusal, Site, SiteError,
+    Source, Wish,
+};
 use pochade::diffusion::SamplerKind;
 use pochade::display::{Pace, Screen, ScreenError, ScreenInfo, ScreenSettings};
 use pochade::paint::{Paint, Painting, Progress, Request, Resolved, Size, Stage, Timings};
 
 const STEPS: usize = 4;
 const SECOND: Duration = Duration::from_secs(1);
+
+/// What stops a painting.
+type Stop = Box<dyn Fn()>;
 
 /// What happens at some time of the day.
 type Event = Box<dyn FnOnce(&Day, &Desk)>;
@@ -31,12 +38,17 @@ struct Day {
     now: RefCell<Zoned>,
     end: Zoned,
     events: RefCell<BTreeMap<String, Event>>,
-    free: RefCell<u64>,
+    /// Bytes on the disk.
+    free: Arc<AtomicU64>,
+    /// Models that were opened.
+    opened: RefCell<usize>,
     degrees: RefCell<f64>,
     /// Why nothing can be painted.
     broken: RefCell<Option<String>>,
     log: RefCell<Vec<String>>,
     alive: RefCell<usize>,
+    /// What somebody does after a step of the next painting.
+    stop_at: RefCell<Option<(usize, Stop)>>,
 }
 
 impl Day {
@@ -47,11 +59,13 @@ impl Day {
             now: RefCell::new(now),
             end,
             events: RefCell::default(),
-            free: RefCell::new(1 << 40),
+            free: Arc::new(AtomicU64::new(1 << 40)),
+            opened: RefCell::default(),
             degrees: RefCell::new(40.0),
             broken: RefCell::default(),
             log: RefCell::default(),
             alive: RefCell::default(),
+            stop_at: RefCell::default(),
         })
     }
 
@@ -104,10 +118,18 @@ impl Paint for Painter {
             return Err(Broken(why));
         }
         let steps = request.steps.unwrap_or(STEPS);
-        self.0.note(&format!("paints \"{}\" in {steps}", request.prompt));
+        match &request.toward {
+            Some(toward) => self.0.note(&format!("goes {}", toward.share)),
+            None => self.0.note(&format!("paints \"{}\" in {steps}", request.prompt)),
+        }
         for step in 1..=steps {
             self.0.pass(5 * SECOND);
+            match self.0.stop_at.take() {
+                Some((at, stop)) if at == step => stop(),
+                later => drop(self.0.stop_at.replace(later)),
+            }
             if progress(Progress::after(Stage::Denoise, step, steps)).is_break() {
+                self.0.note(&format!("stops after {step}"));
                 return Err(Broken("stopped".to_owned()));
             }
         }
@@ -139,16 +161,25 @@ impl Paint for Painter {
 }
 
 /// Frames that were shown, by their brightest value.
-#[derive(Clone, Default)]
-struct Frames(Arc<Mutex<Vec<u8>>>);
+#[derive(Clone)]
+struct Frames {
+    brightest: Arc<Mutex<Vec<u8>>>,
+    pace: Pace,
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self { brightest: Arc::default(), pace: Pace::Slow }
+    }
+}
 
 impl Screen for Frames {
     fn info(&self) -> ScreenInfo {
-        ScreenInfo { width: 64, height: 48, pace: Pace::Slow, name: "a test".to_owned() }
+        ScreenInfo { width: 64, height: 48, pace: self.pace, name: "a test".to_owned() }
     }
 
     fn show(&mut self, frame: &RgbImage) -> Result<(), ScreenError> {
-        self.0.lock().unwrap().push(frame.iter().copied().max().unwrap());
+        self.brightest.lock().unwrap().push(frame.iter().copied().max().unwrap());
         Ok(())
     }
 }
@@ -163,7 +194,10 @@ impl Site for Place {
 
     fn painter(&self, config: &Config) -> Result<Painter, SiteError> {
         match &config.model {
-            None => Ok(Painter(self.day.clone())),
+            None => {
+                *self.day.opened.borrow_mut() += 1;
+                Ok(Painter(self.day.clone()))
+            }
             Some(path) => Err(format!("{} is no model", path.display()).into()),
         }
     }
@@ -177,7 +211,7 @@ impl Site for Place {
     }
 
     fn wait(&self, desk: &Desk, patience: Duration) -> Option<Call> {
-        let shown = self.frames.0.lock().unwrap().drain(..).collect::<Vec<_>>();
+        let shown = self.frames.brightest.lock().unwrap().drain(..).collect::<Vec<_>>();
         for brightest in shown {
             self.day
                 .note(&format!("shows {}", if brightest == 0 { "nothing" } else { "a picture" }));
@@ -208,8 +242,8 @@ impl Site for Place {
     }
 
     fn free_space(&self) -> FreeSpace {
-        let day = self.day.clone();
-        Box::new(move |_| Ok(*day.free.borrow()))
+        let free = self.day.free.clone();
+        Box::new(move |_| Ok(free.load(Ordering::Relaxed)))
     }
 
     fn notify(&self, notice: Notice<'_>) {
@@ -242,12 +276,22 @@ pictures = 30
 "##;
 
 fn run(day: &Rc<Day>, folder: &Path, more: &str) {
-    let text = format!("{more}\n{}", CONFIG.replace("FOLDER", &folder.display().to_string()));
+    run_with(day, folder, &format!("{more}\n{CONFIG}"), Pace::Slow);
+}
+
+fn run_with(day: &Rc<Day>, folder: &Path, config: &str, pace: Pace) {
+    let text = config.replace("FOLDER", &folder.display().to_string());
     let path = folder.with_extension("toml");
     fs::write(&path, &text).unwrap();
     let config = Config::parse(&text).unwrap();
-    let site = Place { day: day.clone(), frames: Frames::default() };
-    Kiosk::open(site, Some(&path), config, Desk::new(4)).unwrap().run();
+    let site = Place { day: day.clone(), frames: Frames { pace, ..Frames::default() } };
+    Kiosk::open(site, Some(&path), config, Desk::default()).unwrap().run();
+}
+
+fn wish(prompt: &str, steps: usize) -> Wish {
+    let (prompt, steps) = (prompt.to_owned(), Some(steps));
+    let request = Request { prompt, steps, ..Request::default() };
+    Wish { request, source: Source::Web, show: true }
 }
 
 fn pictures(folder: &Path) -> usize {
@@ -284,13 +328,9 @@ fn a_button_is_answered_from_the_stock_and_an_order_when_it_is_painted() {
     let (day, folder) = (Day::of(10), tempfile::tempdir().unwrap());
     day.at("09:05", |_, desk| desk.call_next());
     day.at("09:08", |_, desk| {
-        let request = |prompt: &str| Request {
-            prompt: prompt.to_owned(),
-            steps: Some(6),
-            ..Request::default()
-        };
-        desk.order(request("a green hill")).unwrap();
-        desk.order(request("a murder")).unwrap();
+        desk.order(wish("a green hill", 6), |_| {}).unwrap();
+        let refused = desk.order(wish("a murder", 6), |_| {});
+        assert_eq!(refused, Err(Refusal::Word("murder".to_owned())));
     });
     run(&day, &folder.path().join("gallery"), "");
     let log = day.log.borrow();
@@ -304,6 +344,109 @@ fn a_button_is_answered_from_the_stock_and_an_order_when_it_is_painted() {
     assert!(
         log[order + 1..].iter().find(|line| line.contains("says")).unwrap().as_str() >= "09:18"
     );
+}
+
+/// What became of an order, in a few words.
+fn told(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Finished(picture) => {
+            let kept = if picture.name.is_some() { "kept" } else { "lost" };
+            format!("\"{}\" in {}, {kept}", picture.request.prompt, picture.request.steps)
+        }
+        Outcome::Interrupted(_) => "interrupted".to_owned(),
+        Outcome::Cancelled => "cancelled".to_owned(),
+        Outcome::Failed(why) => why.clone(),
+    }
+}
+
+#[test]
+fn whoever_orders_is_told_what_became_of_it() {
+    let (day, folder) = (Day::of(10), tempfile::tempdir().unwrap());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let order = move |desk: &Desk, wish: Wish| {
+        let sender = sender.clone();
+        desk.order(wish, move |outcome| sender.send(told(&outcome)).unwrap()).unwrap()
+    };
+    let first = order.clone();
+    day.at("09:01", move |_, desk| {
+        first(desk, wish("a green hill", 90));
+        let unwanted = first(desk, wish("a lake", 4));
+        assert!(desk.cancel(unwanted));
+        let hidden = Wish { show: false, ..wish("a yellow moon", 3) };
+        first(desk, hidden);
+        assert_eq!(desk.board().state().waiting.len(), 2);
+    });
+    let broken = order;
+    day.at("09:30", move |day, desk| {
+        *day.broken.borrow_mut() = Some("the model is gone".to_owned());
+        broken(desk, wish("a tree", 4));
+    });
+    day.at("09:31", |day, _| *day.broken.borrow_mut() = None);
+    run(&day, &folder.path().join("gallery"), "[orders]\nsteps = 8\n");
+    assert_eq!(
+        receiver.try_iter().collect::<Vec<_>>(),
+        [
+            "cancelled",
+            "\"a green hill\" in 8, kept",
+            "\"a yellow moon\" in 3, kept",
+            "the model is gone"
+        ]
+    );
+    assert_eq!(day.noted("says a green hill").len(), 1);
+    assert!(day.noted("says a yellow moon").is_empty(), "not for the screen");
+}
+
+#[test]
+fn what_is_being_painted_can_be_stopped_within_a_step() {
+    let (day, folder) = (Day::of(9), tempfile::tempdir().unwrap());
+    let (sender, receiver) = std::sync::mpsc::channel();
+    day.at("08:01", move |day, desk| {
+        let other = desk.clone();
+        day.stop_at.replace(Some((3, Box::new(move || other.interrupt()))));
+        let answer = move |outcome| sender.send(told(&outcome)).unwrap();
+        desk.order(wish("a green hill", 9), answer).unwrap();
+    });
+    run(&day, &folder.path().join("gallery"), "");
+    assert_eq!(receiver.try_iter().collect::<Vec<_>>(), ["interrupted"]);
+    assert_eq!(day.noted("stops").len(), 1);
+    assert!(day.noted("stops")[0].ends_with("stops after 3"));
+    assert!(day.noted("says a green hill").is_empty());
+    // The day goes on.
+    assert_eq!(day.noted("says").iter().filter(|line| line.starts_with("08:")).count(), 6);
+}
+
+#[test]
+fn a_model_that_is_idle_is_given_up_until_it_is_wanted() {
+    let (day, folder) = (Day::of(9), tempfile::tempdir().unwrap());
+    run(&day, &folder.path().join("gallery"), "[model]\nunload = \"4m\"\n");
+    // Once to see whether it is there, then for every change that leaves the stock short.
+    assert_eq!(*day.opened.borrow(), 1 + 12);
+    assert_eq!(day.noted("says").len(), 13);
+}
+
+#[test]
+fn what_the_gate_does_not_let_pass_is_not_shown() {
+    let (day, folder) = (Day::of(8), tempfile::tempdir().unwrap());
+    let gallery = folder.path().join("gallery");
+    // Of two pictures, the one of the yellow sun.
+    let gate = "[safety]\ngate = [\"grep\", \"-q\", \"yellow\"]\n";
+    run(&day, &gallery, gate);
+    assert!(day.noted("paints \"a red sun").len() > 1);
+    let said = day.noted("says");
+    assert!(!said.is_empty() && said.iter().all(|line| line.contains("yellow")), "{said:?}");
+    assert_eq!(pictures(&gallery), said.len());
+}
+
+#[test]
+fn a_walk_never_stands_still_and_arrives_when_the_picture_is_due() {
+    let (day, folder) = (Day::of(9), tempfile::tempdir().unwrap());
+    let gallery = folder.path().join("gallery");
+    run_with(&day, &gallery, &CONFIG.replace("every", "walk = \"50s\"\nevery"), Pace::Live);
+    assert_eq!(day.noted("says").len(), 13, "a picture every ten minutes");
+    assert_eq!(pictures(&gallery), 13, "the way itself is not kept");
+    let ways = day.noted("goes");
+    assert!((12 * 9..=12 * 13).contains(&ways.len()), "{}", ways.len());
+    assert!(ways.iter().all(|line| line[11..].parse::<f32>().unwrap() < 1.0), "{ways:?}");
 }
 
 #[test]
@@ -328,9 +471,9 @@ fn a_model_that_is_not_there_is_said_on_the_screen_too() {
     let config = Config::parse(&format!("[model]\npath = \"x.gguf\"\n{text}")).unwrap();
     let frames = Frames::default();
     let site = Place { day, frames: frames.clone() };
-    let error = Kiosk::open(site, None, config, Desk::new(1)).err().unwrap();
+    let error = Kiosk::open(site, None, config, Desk::default()).err().unwrap();
     assert_eq!(error.to_string(), "x.gguf is no model");
-    assert_eq!(frames.0.lock().unwrap().len(), 2, "what is awaited, and what is wrong");
+    assert_eq!(frames.brightest.lock().unwrap().len(), 2, "what is awaited, and what is wrong");
 }
 
 #[test]
@@ -340,7 +483,7 @@ fn a_disk_that_fills_up_makes_room_for_new_pictures() {
     let seen = gallery.clone();
     day.at("10:00", move |day, _| {
         assert_eq!(pictures(&seen), 19);
-        *day.free.borrow_mut() = 1000;
+        day.free.store(1000, Ordering::Relaxed);
     });
     run(&day, &gallery, "");
     assert_eq!(day.noted("says").len(), 5 * 6 + 1, "it goes on all the same");
@@ -405,6 +548,7 @@ fn the_example_says_what_the_defaults_are() {
             (none.schedule.every, none.schedule.stock)
         );
         assert_eq!(config.words, none.words);
+        assert_eq!((config.unload, config.rules.waiting), (none.unload, none.rules.waiting));
     }
     let shown = |display: &Display| Display { night: None, ..display.clone() };
     assert_eq!(shown(&whole.display), none.display);

@@ -11,8 +11,6 @@ use crate::daemon::{Config, Desk, Kiosk, Moment, System, signals};
 
 /// Where the configuration is unless said otherwise.
 const CONFIG: &str = "/etc/pochade/pochade.toml";
-/// Pictures that can be waited for.
-const MOST_ORDERS: usize = 16;
 /// Prompts that are shown of every playlist.
 const EXAMPLES: usize = 3;
 
@@ -27,7 +25,7 @@ pub struct DaemonArgs {
 /// Runs until it is told to stop.
 pub(super) fn daemon(args: &DaemonArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.config)?;
-    let desk = Desk::new(MOST_ORDERS);
+    let desk = Desk::default();
     signals::listen(desk.clone())?;
     let kiosk = Kiosk::open(System::default(), Some(&args.config), config, desk);
     kiosk.map_err(|error| anyhow!(error))?.run();
@@ -67,7 +65,7 @@ pub(super) fn validate(args: &DaemonArgs, console: &mut Console<'_>) -> anyhow::
         writeln!(out, "playlist {name}{mark}:")?;
         for template in templates.iter().cycle().take(EXAMPLES.max(templates.len())) {
             let prompt = config.words.fill(template, &moment, &mut random);
-            let refused = config.guard.refused(&prompt);
+            let refused = config.rules.guard.refused(&prompt);
             let refused = refused.map(|word| format!("  (never: '{word}')")).unwrap_or_default();
             writeln!(out, "  {prompt}{refused}")?;
         }

@@ -2,26 +2,101 @@
 //! the next one, to read the configuration again, or to stop.
 //!
 //! Orders wait in one line of bounded length. A desk is shared: sources of work put something down
-//! from their own threads, the kiosk takes it up when it has time.
+//! from their own threads, the kiosk takes it up when it has time, and answers when it is done.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::paint::Request;
+use image::RgbImage;
 
-/// A picture that somebody asked for.
-#[derive(Clone, Debug, PartialEq)]
+use super::board::{Board, Source, Ticket};
+use super::rules::{Refusal, Rules};
+use crate::paint::{Request, Resolved, Timings};
+
+/// What somebody wants to see.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Wish {
+    /// What is to be painted; what it leaves open is as the configuration says.
+    pub request: Request,
+    /// Who wants it.
+    pub source: Source,
+    /// Whether it goes on the screen.
+    pub show: bool,
+}
+
+/// What became of an order.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It was painted.
+    Finished(Arc<Finished>),
+    /// Somebody stopped it while it was painted; the picture as it could be guessed by then.
+    Interrupted(Option<Arc<RgbImage>>),
+    /// Somebody took it back, or the kiosk came to an end.
+    Cancelled,
+    /// It could not be painted, for this reason.
+    Failed(String),
+}
+
+/// A picture and its file.
+#[derive(Clone, Debug)]
+pub struct Finished {
+    /// The PNG file, as `pochade paint` writes it.
+    pub file: Vec<u8>,
+    /// Its pixels.
+    pub image: RgbImage,
+    /// Its name in the gallery, where it could be kept.
+    pub name: Option<String>,
+    /// What was painted.
+    pub request: Resolved,
+    /// What the user should know.
+    pub warnings: Vec<String>,
+    /// How long it took.
+    pub timings: Timings,
+}
+
+type Answer = Box<dyn FnOnce(Outcome) + Send>;
+
+/// A picture that somebody asked for. One that is dropped is answered as cancelled.
 pub struct Order {
     /// Its number, by which it can be taken back.
     pub id: u64,
-    /// What is to be painted; without a seed, one is drawn.
-    pub request: Request,
+    /// What is wanted.
+    pub wish: Wish,
+    answer: Option<Answer>,
+}
+
+impl Order {
+    /// Tells whoever ordered it.
+    pub fn answer(mut self, outcome: Outcome) {
+        if let Some(answer) = self.answer.take() {
+            answer(outcome);
+        }
+    }
+
+    fn ticket(&self) -> Ticket {
+        let (prompt, source) = (self.wish.request.prompt.clone(), self.wish.source);
+        Ticket { id: self.id, prompt, source }
+    }
+}
+
+impl Drop for Order {
+    fn drop(&mut self) {
+        if let Some(answer) = self.answer.take() {
+            answer(Outcome::Cancelled);
+        }
+    }
+}
+
+impl fmt::Debug for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Order").field("id", &self.id).field("wish", &self.wish).finish()
+    }
 }
 
 /// What the kiosk is called for.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub enum Call {
     /// Stop, after the step that is being done.
     Stop,
@@ -29,30 +104,15 @@ pub enum Call {
     Reload,
     /// Show another picture at once.
     Next,
-    /// Paint this and show it.
+    /// Paint this.
     Order(Order),
 }
 
-/// No order more can wait.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full {
-    /// How many wait.
-    pub waiting: usize,
-}
-
-impl fmt::Display for Full {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} pictures are waiting already; ask again later", self.waiting)
-    }
-}
-
-impl std::error::Error for Full {}
-
 /// The desk, which may be handed out by cloning it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Desk {
     shared: Arc<Shared>,
-    most: usize,
+    board: Board,
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +128,13 @@ struct Inbox {
     next: bool,
     orders: VecDeque<Order>,
     last_id: u64,
+    /// The order whose picture is being painted; 0 for a picture of the kiosk's own.
+    at_work: Option<u64>,
+    /// Whether that is to stop.
+    interrupt: bool,
+    rules: Rules,
+    /// How long a picture takes.
+    each: Duration,
 }
 
 impl Inbox {
@@ -84,43 +151,66 @@ impl Inbox {
         }
         self.orders.pop_front().map(Call::Order)
     }
+
+    fn tickets(&self) -> Vec<Ticket> {
+        self.orders.iter().map(Order::ticket).collect()
+    }
 }
 
 impl Desk {
-    /// A desk where `most` orders can wait.
-    pub fn new(most: usize) -> Self {
-        Self { shared: Arc::default(), most }
+    /// Where it can be seen what waits, and all else of the kiosk.
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 
-    /// Takes in an order, and says its number.
+    /// Takes in an order, as far as the rules of the house allow it, and says its number. `answer`
+    /// is called once, when the picture is finished or will never be.
     ///
     /// # Errors
-    /// When too many wait already.
-    pub fn order(&self, request: Request) -> Result<u64, Full> {
+    /// When too many wait already, or such a picture is not painted here.
+    pub fn order(
+        &self,
+        wish: Wish,
+        answer: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<u64, Refusal> {
         let mut inbox = self.inbox();
+        let request = inbox.rules.admit(wish.request)?;
         let waiting = inbox.orders.len();
-        if waiting >= self.most {
-            return Err(Full { waiting });
+        if waiting >= inbox.rules.waiting {
+            let patience = inbox.each.max(Duration::from_secs(1));
+            return Err(Refusal::Full { waiting, patience });
         }
         inbox.last_id += 1;
         let id = inbox.last_id;
-        inbox.orders.push_back(Order { id, request });
+        let answer: Option<Answer> = Some(Box::new(answer));
+        inbox.orders.push_back(Order { id, wish: Wish { request, ..wish }, answer });
+        self.post(&inbox);
         drop(inbox);
         self.shared.filled.notify_all();
         Ok(id)
     }
 
-    /// Takes an order back; `false` when it does not wait any more.
+    /// Takes an order back, or stops its painting; `false` when it is done already.
     pub fn cancel(&self, id: u64) -> bool {
         let mut inbox = self.inbox();
-        let before = inbox.orders.len();
-        inbox.orders.retain(|order| order.id != id);
-        inbox.orders.len() < before
+        if inbox.at_work == Some(id) {
+            inbox.interrupt = true;
+            return true;
+        }
+        let place = inbox.orders.iter().position(|order| order.id == id);
+        let order = place.and_then(|place| inbox.orders.remove(place));
+        if order.is_some() {
+            self.post(&inbox);
+        }
+        drop(inbox);
+        // Its answer may give an order again.
+        order.is_some()
     }
 
-    /// Numbers of the orders that wait, the next one first.
-    pub fn waiting(&self) -> Vec<u64> {
-        self.inbox().orders.iter().map(|order| order.id).collect()
+    /// Stops what is being painted, if anything, after the step that is being done.
+    pub fn interrupt(&self) {
+        let mut inbox = self.inbox();
+        inbox.interrupt = inbox.at_work.is_some();
     }
 
     /// Calls for the next picture.
@@ -145,7 +235,8 @@ impl Desk {
 
     /// What was called for last, if anything, stopping first and orders at the end.
     pub fn take(&self) -> Option<Call> {
-        self.inbox().take()
+        let mut inbox = self.inbox();
+        self.taken(&mut inbox)
     }
 
     /// The same, waiting for a while if there is nothing.
@@ -155,7 +246,44 @@ impl Desk {
         };
         let waited = self.shared.filled.wait_timeout_while(self.inbox(), patience, empty);
         let (mut inbox, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        inbox.take()
+        self.taken(&mut inbox)
+    }
+
+    /// What may be ordered from now on.
+    pub(super) fn set_rules(&self, change: impl FnOnce(&mut Rules)) {
+        change(&mut self.inbox().rules);
+    }
+
+    /// A picture is being painted from now on, of this order or of none.
+    pub(super) fn begin(&self, id: Option<u64>) {
+        let mut inbox = self.inbox();
+        (inbox.at_work, inbox.interrupt) = (Some(id.unwrap_or(0)), false);
+    }
+
+    /// Whether what is being painted is to stop.
+    pub(super) fn interrupts(&self) -> bool {
+        let inbox = self.inbox();
+        inbox.interrupt || inbox.stop
+    }
+
+    /// Nothing is painted any more; whether that was somebody's wish. It took so long.
+    pub(super) fn end(&self, took: Duration) -> bool {
+        let mut inbox = self.inbox();
+        (inbox.at_work, inbox.each) = (None, took);
+        std::mem::take(&mut inbox.interrupt) || inbox.stop
+    }
+
+    fn taken(&self, inbox: &mut Inbox) -> Option<Call> {
+        let call = inbox.take();
+        if matches!(call, Some(Call::Order(_))) {
+            self.post(inbox);
+        }
+        call
+    }
+
+    /// Shows everybody what waits; with the desk held, so that the last word is the newest.
+    fn post(&self, inbox: &Inbox) {
+        self.board.write(|state| state.waiting = inbox.tickets());
     }
 
     fn call(&self, change: impl FnOnce(&mut Inbox)) {
@@ -172,50 +300,75 @@ impl Desk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::mpsc::channel;
 
-    fn request(prompt: &str) -> Request {
-        Request { prompt: prompt.to_owned(), ..Request::default() }
+    fn wish(prompt: &str) -> Wish {
+        let request = Request { prompt: prompt.to_owned(), ..Request::default() };
+        Wish { request, source: Source::Web, show: true }
     }
 
     fn prompt(call: Option<Call>) -> String {
         match call {
-            Some(Call::Order(order)) => order.request.prompt,
+            Some(Call::Order(order)) => order.wish.request.prompt.clone(),
             other => panic!("{other:?}"),
         }
     }
 
     #[test]
     fn orders_are_painted_in_turn_and_can_be_taken_back() {
-        let desk = Desk::new(3);
-        let ids = ["a", "b", "c"].map(|prompt| desk.order(request(prompt)).unwrap());
-        assert_eq!(desk.order(request("d")), Err(Full { waiting: 3 }));
-        assert_eq!(desk.waiting(), ids);
+        let desk = Desk::default();
+        desk.set_rules(|rules| rules.waiting = 3);
+        let (answers, answered) = channel();
+        let order = |prompt: &str| {
+            let (answers, name) = (answers.clone(), prompt.to_owned());
+            desk.order(wish(prompt), move |outcome| answers.send((name, outcome)).unwrap())
+        };
+        let ids = ["a", "b", "c"].map(|prompt| order(prompt).unwrap());
+        let patience = Duration::from_secs(1);
+        assert_eq!(order("d"), Err(Refusal::Full { waiting: 3, patience }));
+        assert_eq!(desk.board().state().waiting.iter().map(|t| t.id).collect::<Vec<_>>(), ids);
         assert!(desk.cancel(ids[1]) && !desk.cancel(ids[1]));
+        let (name, outcome) = answered.try_recv().unwrap();
+        assert!(name == "b" && matches!(outcome, Outcome::Cancelled));
         assert_eq!(prompt(desk.take()), "a");
         assert_eq!(prompt(desk.take()), "c");
-        assert_eq!(desk.take(), None);
+        assert!(desk.take().is_none() && desk.board().state().waiting.is_empty());
+    }
+
+    #[test]
+    fn what_is_being_painted_can_be_stopped_and_nothing_else() {
+        let desk = Desk::default();
+        desk.interrupt();
+        desk.begin(Some(7));
+        assert!(!desk.interrupts(), "that was before");
+        assert!(!desk.cancel(8) && desk.cancel(7) && desk.interrupts());
+        assert!(desk.end(Duration::ZERO) && !desk.cancel(7));
+        desk.begin(None);
+        assert!(!desk.interrupts());
+        desk.interrupt();
+        assert!(desk.interrupts() && desk.end(Duration::ZERO));
     }
 
     #[test]
     fn stopping_comes_first_and_stays() {
-        let desk = Desk::new(1);
-        desk.order(request("a")).unwrap();
+        let desk = Desk::default();
+        desk.order(wish("a"), |_| {}).unwrap();
         desk.call_next();
         desk.call_next();
         desk.call_reload();
-        assert_eq!([desk.take(), desk.take()], [Some(Call::Reload), Some(Call::Next)]);
+        assert!(matches!([desk.take(), desk.take()], [Some(Call::Reload), Some(Call::Next)]));
         desk.call_stop();
-        assert_eq!([desk.take(), desk.take()], [Some(Call::Stop), Some(Call::Stop)]);
+        assert!(matches!([desk.take(), desk.take()], [Some(Call::Stop), Some(Call::Stop)]));
         assert!(desk.stops());
     }
 
     #[test]
     fn a_call_from_another_thread_ends_the_waiting() {
-        let desk = Desk::new(1);
-        assert_eq!(desk.wait(Duration::from_millis(1)), None);
+        let desk = Desk::default();
+        assert!(desk.wait(Duration::from_millis(1)).is_none());
         let other = desk.clone();
         let caller = std::thread::spawn(move || other.call_next());
-        assert_eq!(desk.wait(Duration::from_secs(60)), Some(Call::Next));
+        assert!(matches!(desk.wait(Duration::from_secs(60)), Some(Call::Next)));
         caller.join().unwrap();
     }
 }

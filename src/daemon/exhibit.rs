@@ -1,10 +1,12 @@
 //! What the screen shows: a picture, the words below it, and how bright it is at this time of day.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use image::RgbImage;
 use jiff::civil::Time;
 
+use super::board::Board;
 use super::config::Display;
 use super::site::SiteError;
 use crate::display::{self, Layout, Pace, Rotation, Screen};
@@ -33,11 +35,13 @@ pub(super) struct Exhibit {
     dark: bool,
     /// How bright what is shown is.
     brightness: f32,
+    /// Where others see what is shown.
+    board: Board,
 }
 
 impl Exhibit {
     /// Takes a screen.
-    pub fn new(screen: Box<dyn Screen>, display: Display) -> Self {
+    pub fn new(screen: Box<dyn Screen>, display: Display, board: Board) -> Self {
         let layout = Layout {
             fit: display.fit,
             rotation: display.rotate,
@@ -45,12 +49,26 @@ impl Exhibit {
             brightness: display.brightness,
         };
         let brightness = display.brightness;
-        Self { screen, display, layout, on_show: None, trouble: None, dark: false, brightness }
+        Self {
+            screen,
+            display,
+            layout,
+            on_show: None,
+            trouble: None,
+            dark: false,
+            brightness,
+            board,
+        }
     }
 
     /// Whether a painting may be seen emerging.
     pub fn emerges(&self) -> bool {
-        self.display.emerge && !self.dark && self.screen.info().pace == Pace::Live
+        self.display.emerge && self.is_live()
+    }
+
+    /// Whether many pictures can follow one another.
+    pub fn is_live(&self) -> bool {
+        !self.dark && self.screen.info().pace == Pace::Live
     }
 
     /// Whether a picture is shown.
@@ -118,8 +136,13 @@ impl Exhibit {
         self.refresh()
     }
 
+    /// Brings what is to be seen onto the screen, and tells everybody.
     fn refresh(&mut self) -> Result<(), SiteError> {
-        self.frame_now().map_or(Ok(()), |frame| self.turn_and_show(&frame))
+        let Some(frame) = self.frame_now() else { return Ok(()) };
+        let shown = self.turn_and_show(&frame);
+        let trouble = self.trouble.clone();
+        self.board.write(|state| (state.frame, state.trouble) = (Some(Arc::new(frame)), trouble));
+        shown
     }
 
     /// What is shown, with the words that stand over it.

@@ -2,31 +2,30 @@
 //!
 //! Whatever there is to do is done here, one thing after the other, so that nothing needs a lock but
 //! the desk: answer a call; change the picture when its time is over; and while there is nothing
-//! else, paint ahead, so that a change or a button is answered at once.
+//! else, paint ahead, so that a change or a button is answered at once, or go on along the way to the
+//! next picture.
 
 use std::collections::VecDeque;
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use image::RgbImage;
 use jiff::Zoned;
 
+use super::board::{Board, Source};
 use super::config::{Config, Quiet};
-use super::desk::{Call, Desk, Order};
+use super::desk::{Call, Desk, Finished, Order, Outcome};
 use super::exhibit::Exhibit;
 use super::gallery::Gallery;
-use super::pace::Pace;
+use super::rules::Rules;
 use super::site::{Notice, Site, SiteError};
+use super::studio::{Failure, Room, Studio, Task};
+use super::way::Way;
 use super::words::Moment;
-use crate::paint::{Paint, Painting, Progress, Request, Stage};
+use crate::paint::{Request, Resolved};
 
 /// The time of day is looked at this often.
 const LOOK: Duration = Duration::from_secs(30);
-/// How long a machine that is too hot rests before its temperature is looked at again.
-const REST: Duration = Duration::from_secs(2);
-/// Degrees that it must have cooled down.
-const COOLER: f64 = 5.0;
 /// Prompts that are thought of before one is taken that may be painted.
 const TRIES: usize = 20;
 
@@ -37,14 +36,14 @@ pub struct Kiosk<S: Site> {
     path: Option<PathBuf>,
     config: Config,
     desk: Desk,
-    painter: S::Painter,
+    studio: Studio<S::Painter>,
     exhibit: Exhibit,
     gallery: Gallery,
     /// Pictures that wait to be shown, with the playlist they are of.
-    stock: VecDeque<(String, Painting)>,
-    pace: Pace,
-    /// Steps that the model takes if it is not told how many, once a picture was painted so.
-    usual_steps: Option<usize>,
+    stock: VecDeque<(String, Finished)>,
+    /// What hangs on the screen, and where the screen is going from there.
+    hung: Option<Resolved>,
+    way: Option<Way>,
     random: fastrand::Rng,
     /// When the picture changes next.
     due: Zoned,
@@ -52,13 +51,15 @@ pub struct Kiosk<S: Site> {
     paint_again: Zoned,
 }
 
-/// How a painting is watched.
-struct Watch<'a, S: Site> {
-    site: &'a S,
-    desk: &'a Desk,
-    hottest: Option<f64>,
-    /// Where it is seen emerging.
-    exhibit: Option<&'a mut Exhibit>,
+/// What others may do with a kiosk, from threads of their own.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    /// Where orders are given.
+    pub desk: Desk,
+    /// Where everything can be seen.
+    pub board: Board,
+    /// The pictures.
+    pub gallery: Gallery,
 }
 
 impl<S: Site> std::fmt::Debug for Kiosk<S> {
@@ -79,13 +80,15 @@ impl<S: Site> Kiosk<S> {
         config: Config,
         desk: Desk,
     ) -> Result<Self, SiteError> {
-        let mut exhibit = exhibit(&site, &config)?;
+        let mut exhibit = exhibit(&site, &config, desk.board())?;
         exhibit.announce("Pochade", "Preparing the first picture.")?;
         let gallery = Gallery::open(&config.gallery, config.keep, site.free_space())?;
-        if let Some(picture) = gallery.newest() {
+        if let Some((name, picture)) = gallery.newest() {
             exhibit.show(picture, "", |_| {})?;
+            desk.board().write(|state| state.shown = Some(name));
         }
-        let painter = site.painter(&config).or_else(|error| {
+        desk.set_rules(|rules| *rules = config.rules.clone());
+        let studio = Studio::open(&site, &config, &desk).or_else(|error| {
             exhibit.complain(&error.to_string())?;
             Err(error)
         })?;
@@ -95,12 +98,12 @@ impl<S: Site> Kiosk<S> {
             path: path.map(Path::to_owned),
             config,
             desk,
-            painter,
+            studio,
             exhibit,
             gallery,
             stock: VecDeque::new(),
-            pace: Pace::default(),
-            usual_steps: None,
+            hung: None,
+            way: None,
             random,
             due: now.clone(),
             paint_again: now,
@@ -112,22 +115,47 @@ impl<S: Site> Kiosk<S> {
         &self.site
     }
 
+    /// What others may do with it.
+    pub fn handle(&self) -> Handle {
+        let (desk, gallery) = (self.desk.clone(), self.gallery.clone());
+        Handle { board: desk.board().clone(), desk, gallery }
+    }
+
     /// Works until it is called to stop.
     pub fn run(&mut self) {
         self.site.notify(Notice::Ready);
         loop {
             self.site.notify(Notice::Alive);
+            self.post();
             let patience = self.patience();
             let call = self.site.wait(&self.desk, patience);
             match call {
                 Some(Call::Stop) => break,
                 Some(Call::Reload) => self.reload(),
                 Some(Call::Next) => self.change(),
-                Some(Call::Order(order)) => self.serve(&order),
+                Some(Call::Order(order)) => self.serve(order),
                 None => self.work(),
             }
         }
         self.site.notify(Notice::Stopping);
+    }
+
+    /// Lets everybody see what happens next.
+    fn post(&self) {
+        let now = self.site.now();
+        let (quiet, playlist) = (self.is_quiet(&now), self.playlist());
+        let temperature = self.site.temperature();
+        let status = if quiet { "quiet hours" } else { "waiting" };
+        let next = Some(self.due.clone()).filter(|_| !quiet);
+        let state = self.desk.board().state();
+        if (&state.status[..], &state.playlist, &state.next_change, state.temperature)
+            != (status, &playlist, &next, temperature)
+        {
+            self.desk.board().write(|state| {
+                (state.status, state.playlist, state.quiet) = (status.to_owned(), playlist, quiet);
+                (state.next_change, state.temperature) = (next, temperature);
+            });
+        }
     }
 
     /// How long nothing is to be done unless somebody calls.
@@ -135,8 +163,11 @@ impl<S: Site> Kiosk<S> {
         if self.wants_stock() {
             return Duration::ZERO;
         }
-        let left = self.site.now().duration_until(&self.due);
-        Duration::try_from(left).unwrap_or_default().min(LOOK)
+        let now = self.site.now();
+        let left =
+            |until: &Zoned| Duration::try_from(now.duration_until(until)).unwrap_or_default();
+        let next = self.way.as_ref().filter(|_| self.strolls()).map(|way| left(&way.next));
+        left(&self.due).min(LOOK).min(next.unwrap_or(LOOK))
     }
 
     /// What is done without a call: the picture changes, or one is painted ahead.
@@ -146,6 +177,7 @@ impl<S: Site> Kiosk<S> {
         let dark = quiet && self.config.schedule.quiet == Quiet::Dark;
         let kept = self.exhibit.keep_time(now.time(), dark);
         self.said("the screen", kept);
+        self.studio.rest(&now, self.config.unload, &self.desk);
         // A clock that was set back must not make a picture stay for years.
         let latest = self.after(self.config.schedule.every);
         if self.due > latest {
@@ -154,8 +186,11 @@ impl<S: Site> Kiosk<S> {
         if quiet {
             // Until the quiet hours are over.
             self.due = self.due.clone().max(self.after(LOOK));
+            self.way = None;
         } else if now >= self.due {
             self.change();
+        } else if self.strolls() {
+            self.stroll(&now);
         } else if self.wants_stock() {
             self.paint_ahead();
         }
@@ -175,69 +210,131 @@ impl<S: Site> Kiosk<S> {
         self.config.schedule.playlist(self.site.now().time()).to_owned()
     }
 
+    /// Whether the screen is to go on from picture to picture, and can.
+    fn strolls(&self) -> bool {
+        self.config.schedule.walk.is_some()
+            && self.exhibit.is_live()
+            && self.site.now() >= self.paint_again
+    }
+
     fn wants_stock(&self) -> bool {
         let now = self.site.now();
         let open = !self.is_quiet(&now) && now < self.due && now >= self.paint_again;
-        open && self.stock.len() < self.config.schedule.stock
+        open && self.stock.len() < self.config.schedule.stock && !self.strolls()
     }
 
     fn paint_ahead(&mut self) {
         let playlist = self.playlist();
         match self.paint_of(&playlist, false) {
-            Ok(painting) => self.stock.push_back((playlist, painting)),
-            Err(error) => self.failed(&error),
+            Ok(finished) => self.stock.push_back((playlist, finished)),
+            Err(failure) => self.failed(failure),
         }
     }
 
-    /// Shows another picture: one that is ready, or else one that is painted now.
+    /// One picture further along the way.
+    fn stroll(&mut self, now: &Zoned) {
+        if self.way.is_none() {
+            self.way = self.set_out();
+        }
+        let (Some(way), Some(span)) = (&mut self.way, self.config.schedule.walk) else { return };
+        if *now < way.next {
+            return;
+        }
+        way.next = now.checked_add(span).unwrap_or(now.clone());
+        let request = way.at(now);
+        match self.paint(request, (None, Source::Schedule), false) {
+            Ok(finished) => {
+                let shown = self.exhibit.sketch(&finished.image);
+                self.said("the screen", shown);
+            }
+            Err(failure) => self.failed(failure),
+        }
+    }
+
+    /// The way from what hangs to something of the playlist, which is reached when it is due.
+    fn set_out(&mut self) -> Option<Way> {
+        let hung = self.hung.clone()?;
+        let prompt = self.prompt(&self.playlist()).ok()?;
+        let to = (prompt, self.random.u64(..1 << 32));
+        let times = [self.site.now(), self.due.clone()];
+        Some(Way::new(&hung, &self.config.request, to, times))
+    }
+
+    /// Shows another picture: the end of the way, one that is ready, or else one that is painted
+    /// now.
     fn change(&mut self) {
         self.due = self.after(self.config.schedule.every);
         let playlist = self.playlist();
         // What was painted for the morning is not shown in the evening.
         self.stock.retain(|(of, _)| *of == playlist);
-        let painting = match self.stock.pop_front() {
-            Some((_, painting)) => Ok(painting),
-            None => self.paint_of(&playlist, true),
+        let painting = match (self.way.take(), self.stock.pop_front()) {
+            (Some(way), _) => self.paint(way.end(), (None, Source::Schedule), false),
+            (None, Some((_, finished))) => Ok(finished),
+            (None, None) => self.paint_of(&playlist, true),
         };
         match painting {
-            Ok(painting) => self.hang(painting),
-            Err(error) => self.failed(&error),
-        }
-    }
-
-    fn serve(&mut self, order: &Order) {
-        if let Some(word) = self.config.guard.refused(&order.request.prompt) {
-            log::warn!("order {} is refused for the word '{word}'", order.id);
-            return;
-        }
-        match self.paint(&order.request, true) {
-            Ok(painting) => {
-                self.due = self.after(self.config.schedule.every);
-                self.hang(painting);
+            Ok(finished) => {
+                self.accept(finished, true);
             }
-            Err(error) => self.failed(&error),
+            Err(failure) => self.failed(failure),
         }
     }
 
-    /// Keeps a picture and shows it.
-    fn hang(&mut self, painting: Painting) {
-        let kept = self.gallery.add(&painting, &self.site.now());
-        let prompt = painting.request.prompt.clone();
-        log::info!("showing \"{prompt}\", seed {}", painting.request.seed);
-        self.site.notify(Notice::Status(&prompt));
-        let shown = self.exhibit.show(painting.image, &prompt, |span| self.site.pause(span));
-        self.said("the screen", shown);
+    /// Paints what was ordered, and answers.
+    fn serve(&mut self, order: Order) {
+        let request = self.config.complete(&order.wish.request);
+        let show = order.wish.show;
+        let outcome = match self.paint(request, (Some(order.id), order.wish.source), show) {
+            Ok(finished) => {
+                if show {
+                    self.due = self.after(self.config.schedule.every);
+                    self.way = None;
+                }
+                Outcome::Finished(Arc::new(self.accept(finished, show)))
+            }
+            Err(Failure::Stopped(preview)) => {
+                self.count(|counts| counts.interrupted += 1);
+                Outcome::Interrupted(preview)
+            }
+            Err(Failure::Trouble(error)) => {
+                log::warn!("order {}: {error}", order.id);
+                self.count(|counts| counts.failed += 1);
+                Outcome::Failed(error.to_string())
+            }
+        };
+        order.answer(outcome);
+    }
+
+    /// Takes a picture into the gallery, and onto the screen.
+    fn accept(&mut self, mut finished: Finished, show: bool) -> Finished {
+        let kept = self.gallery.add(&finished.file, &finished.request, &self.site.now());
+        finished.name = kept.as_ref().ok().cloned();
+        if show {
+            self.hang(&finished);
+        }
         if let Err(error) = kept {
             self.complain(&error.to_string());
         }
+        finished
+    }
+
+    fn hang(&mut self, finished: &Finished) {
+        let prompt = &finished.request.prompt;
+        log::info!("showing \"{prompt}\", seed {}", finished.request.seed);
+        self.site.notify(Notice::Status(prompt));
+        let pause = |span| self.site.pause(span);
+        let shown = self.exhibit.show(finished.image.clone(), prompt, pause);
+        self.said("the screen", shown);
+        self.hung = Some(finished.request.clone());
+        self.desk.board().write(|state| state.shown.clone_from(&finished.name));
     }
 
     /// Paints something of a playlist.
-    fn paint_of(&mut self, playlist: &str, seen: bool) -> Result<Painting, SiteError> {
+    fn paint_of(&mut self, playlist: &str, seen: bool) -> Result<Finished, Failure> {
         let prompt = self.prompt(playlist)?;
         let seed = self.random.u64(..1 << 32);
         let request = Request { prompt, seed, ..self.config.request.clone() };
-        self.paint(&request, seen)
+        self.paint(request, (None, Source::Schedule), seen)
     }
 
     /// A prompt that may be painted.
@@ -248,36 +345,34 @@ impl<S: Site> Kiosk<S> {
         for _ in 0..TRIES {
             let template = self.random.choice(templates).ok_or("the playlist is empty")?;
             let prompt = self.config.words.fill(template, &moment, &mut self.random);
-            if self.config.guard.refused(&prompt).is_none() {
+            if self.config.rules.guard.refused(&prompt).is_none() {
                 return Ok(prompt);
             }
         }
         Err(format!("the playlist '{playlist}' has no prompt that [safety] lets pass").into())
     }
 
-    /// Paints, and lets the picture be seen emerging.
-    fn paint(&mut self, request: &Request, seen: bool) -> Result<Painting, SiteError> {
-        let mut request = request.clone();
-        let chosen = request.steps.is_some();
-        if let Some(within) = self.config.within {
-            let steps = request.steps.or(self.usual_steps);
-            request.steps = steps.map(|steps| self.pace.steps(steps, within));
-        }
-        let seen = seen && self.exhibit.emerges();
-        request.preview = seen;
-        let mut watch = Watch {
+    fn paint(
+        &mut self,
+        request: Request,
+        (id, source): (Option<u64>, Source),
+        seen: bool,
+    ) -> Result<Finished, Failure> {
+        let begun = self.site.now();
+        let room = Room {
             site: &self.site,
+            config: &self.config,
             desk: &self.desk,
-            hottest: self.config.hottest,
-            exhibit: Some(&mut self.exhibit).filter(|_| seen),
+            exhibit: &mut self.exhibit,
         };
-        let painting = self.painter.paint(&request, &mut |progress| watch.look(progress))?;
-        painting.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-        self.pace.measure(painting.timings, painting.request.steps);
-        if !chosen {
-            self.usual_steps.get_or_insert(painting.request.steps);
-        }
-        Ok(painting)
+        let finished = self.studio.paint(room, &Task { request, id, source, seen })?;
+        let took = begun.duration_until(&self.site.now()).as_secs_f64();
+        self.desk.board().write(|state| {
+            state.model.clone_from(&finished.request.model);
+            state.counts.painted += 1;
+            state.counts.seconds += took;
+        });
+        Ok(finished)
     }
 
     /// Reads the configuration again. What is wrong with the new one is said, and the old one kept.
@@ -294,36 +389,43 @@ impl<S: Site> Kiosk<S> {
     fn try_reload(&mut self) -> Result<(), SiteError> {
         let Some(path) = &self.path else { return Ok(()) };
         let config = Config::read(path)?;
-        let gallery = Gallery::open(&config.gallery, config.keep, self.site.free_space())?;
         if (&config.model, config.threads) != (&self.config.model, self.config.threads) {
-            self.painter = self.site.painter(&config)?;
-            (self.pace, self.usual_steps) = (Pace::default(), None);
+            self.studio = Studio::open(&self.site, &config, &self.desk)?;
         }
+        self.gallery.reopen(&config.gallery, config.keep, self.site.free_space())?;
         if (&config.screen, &config.display) != (&self.config.screen, &self.config.display) {
-            let exhibit = exhibit(&self.site, &config)?;
+            let exhibit = exhibit(&self.site, &config, self.desk.board())?;
             let old = std::mem::replace(&mut self.exhibit, exhibit);
             self.exhibit.take_over(old)?;
         }
+        self.desk.set_rules(|rules| *rules = Rules { model: rules.model, ..config.rules.clone() });
         self.stock.clear();
-        (self.gallery, self.config) = (gallery, config);
+        self.config = config;
+        self.way = None;
         self.due = self.site.now();
         self.paint_again = self.due.clone();
         Ok(())
     }
 
     /// A picture could not be painted: it is tried again when the next one is due.
-    fn failed(&mut self, error: &SiteError) {
-        if self.desk.stops() {
-            return;
-        }
-        log::error!("no picture: {error}");
+    fn failed(&mut self, failure: Failure) {
         self.paint_again = self.after(self.config.schedule.every);
+        let Failure::Trouble(error) = failure else {
+            self.count(|counts| counts.interrupted += 1);
+            return;
+        };
+        log::error!("no picture: {error}");
+        self.count(|counts| counts.failed += 1);
         let fallback = self.config.fallback.clone().and_then(|path| image::open(path).ok());
         let shown = match fallback.filter(|_| !self.exhibit.has_picture()) {
             Some(picture) => self.exhibit.show(picture.to_rgb8(), "", |_| {}),
             None => self.exhibit.complain(&error.to_string()),
         };
         self.said("the screen", shown);
+    }
+
+    fn count(&self, change: impl FnOnce(&mut super::board::Counts)) {
+        self.desk.board().write(|state| change(&mut state.counts));
     }
 
     fn complain(&mut self, trouble: &str) {
@@ -340,47 +442,7 @@ impl<S: Site> Kiosk<S> {
     }
 }
 
-fn exhibit(site: &impl Site, config: &Config) -> Result<Exhibit, SiteError> {
-    Ok(Exhibit::new(site.screen(config.screen.as_ref())?, config.display.clone()))
-}
-
-impl<S: Site> Watch<'_, S> {
-    /// After every step.
-    fn look(&mut self, progress: Progress<'_>) -> ControlFlow<()> {
-        self.site.notify(Notice::Alive);
-        self.rest_while_hot();
-        if self.desk.stops() {
-            return ControlFlow::Break(());
-        }
-        let sketch = progress.preview.filter(|_| progress.stage == Stage::Denoise);
-        if let (Some(exhibit), Some(sketch)) = (&mut self.exhibit, sketch) {
-            sketch_on(exhibit, &sketch.picture());
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn rest_while_hot(&self) {
-        let Some(hottest) = self.hottest else { return };
-        let mut limit = hottest;
-        while let Some(degrees) = self.site.temperature().filter(|degrees| *degrees > limit) {
-            let status = format!("resting at {degrees:.0} °C");
-            if limit == hottest {
-                log::warn!("{status}: painting goes on below {:.0} °C", hottest - COOLER);
-                limit = hottest - COOLER;
-            }
-            self.site.notify(Notice::Status(&status));
-            self.site.notify(Notice::Alive);
-            self.site.pause(REST);
-            if self.desk.stops() {
-                return;
-            }
-        }
-    }
-}
-
-/// A sketch that cannot be shown is no reason to stop painting.
-fn sketch_on(exhibit: &mut Exhibit, sketch: &RgbImage) {
-    if let Err(error) = exhibit.sketch(sketch) {
-        log::debug!("the screen: {error}");
-    }
+fn exhibit(site: &impl Site, config: &Config, board: &Board) -> Result<Exhibit, SiteError> {
+    let screen = site.screen(config.screen.as_ref())?;
+    Ok(Exhibit::new(screen, config.display.clone(), board.clone()))
 }

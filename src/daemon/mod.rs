@@ -2,24 +2,32 @@
 //!
 //! A [`Kiosk`] stands at a [`Site`], takes what is put on its [`Desk`] and does as its [`Config`] says.
 
+mod board;
 mod config;
 mod desk;
 mod exhibit;
 mod gallery;
+mod gate;
 mod guard;
 mod kiosk;
 mod pace;
+mod rules;
 pub mod signals;
 mod site;
+mod studio;
 mod system;
 mod times;
+mod way;
 mod words;
 
-pub use config::{Config, ConfigError, DEFAULT_PLAYLIST, Display, Quiet, Schedule};
-pub use desk::{Call, Desk, Full, Order};
-pub use gallery::{FreeSpace, Gallery, Keep, free_space};
+pub use board::{Board, Counts, Source, State, Ticket, Work};
+pub use config::{Button, Config, ConfigError, DEFAULT_PLAYLIST, Display, Press, Quiet, Schedule};
+pub use desk::{Call, Desk, Finished, Order, Outcome, Wish};
+pub use gallery::{Entry, FreeSpace, Gallery, Keep, free_space};
+pub use gate::{Gate, GateError};
 pub use guard::Guard;
-pub use kiosk::Kiosk;
+pub use kiosk::{Handle, Kiosk};
+pub use rules::{Refusal, Rules};
 pub use site::{Notice, Site, SiteError};
 pub use system::System;
 pub use times::{Between, Span};

@@ -31,7 +31,7 @@ struct NoScreen;
 
 impl Screen for NoScreen {
     fn info(&self) -> ScreenInfo {
-        ScreenInfo { width: 1, height: 1, pace: Pace::Slow, name: "no screen".to_owned() }
+        ScreenInfo { width: 512, height: 512, pace: Pace::Slow, name: "no screen".to_owned() }
     }
 
     fn show(&mut self, _frame: &RgbImage) -> Result<(), ScreenError> {

@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::error::MAX_SIDE;
-use super::{PaintError, Size, decode, denoise};
+use super::{PaintError, Size, Sizes, decode, denoise};
 use crate::files::{Component, ModelFiles};
 
 /// What sizes a model paints.
@@ -11,10 +11,8 @@ use crate::files::{Component, ModelFiles};
 pub(super) struct Limits {
     /// Pixels per latent pixel.
     pub factor: usize,
-    /// Sides are multiples of this many pixels.
-    pub multiple: usize,
-    /// Width and height the model was trained at.
-    pub native: Size,
+    /// What may be asked for.
+    pub sizes: Sizes,
 }
 
 impl Limits {
@@ -25,16 +23,17 @@ impl Limits {
         let multiple = factor.saturating_mul(unet.size_multiple());
         let (height, width) = sample_size(json);
         let side = |latent: u64| (latent.min(MAX_SIDE as u64) as usize * factor).min(MAX_SIDE);
-        Ok(Self { factor, multiple, native: Size { width: side(width), height: side(height) } })
+        let native = Size { width: side(width), height: side(height) };
+        Ok(Self { factor, sizes: Sizes { native, multiple } })
     }
 
     pub fn check(&self, asked: Size) -> Result<(), PaintError> {
-        let fits =
-            |side: usize| (1..=MAX_SIDE).contains(&side) && side.is_multiple_of(self.multiple);
+        let multiple = self.sizes.multiple;
+        let fits = |side: usize| (1..=MAX_SIDE).contains(&side) && side.is_multiple_of(multiple);
         if fits(asked.width) && fits(asked.height) {
             return Ok(());
         }
-        Err(PaintError::Size { asked, multiple: self.multiple })
+        Err(PaintError::Size { asked, multiple })
     }
 
     /// Rows and columns of the latent of a picture.

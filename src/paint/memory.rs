@@ -94,7 +94,7 @@ pub(super) struct Work {
 impl Work {
     /// One guided picture of the model's native size, in as many steps as it advises, by one thread.
     pub fn native(files: &ModelFiles) -> Result<Self, PaintError> {
-        let size = Limits::of(files)?.native;
+        let size = Limits::of(files)?.sizes.native;
         let steps = Hints::of(files.config(Component::Scheduler)?).steps();
         Ok(Self { size, batch: 2, steps, threads: 1 })
     }

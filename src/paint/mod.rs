@@ -33,6 +33,6 @@ pub use name::file_name;
 pub use painter::Painter;
 pub use predict::{PlannedLayer, Prediction, layers, predict, predict_as};
 pub use request::{
-    Look, Paint, Painting, Progress, Request, Resolved, Size, Stage, Timings, Toward,
+    Look, Paint, Painting, Progress, Request, Resolved, Size, Sizes, Stage, Timings, Toward,
 };
 pub use walk::{Stop, Walk, WalkError};

@@ -18,7 +18,7 @@ use super::memory::{self, Memory, MemoryPlan, Work};
 use super::text_stage::{self, Context, TextStage};
 use super::{
     LatentMap, LatentPreview, Paint, PaintError, Painting, Progress, Request, Resolved, Size,
-    Stage, Timings, Toward, default_model,
+    Sizes, Stage, Timings, Toward, default_model,
 };
 use crate::diffusion::{Guidance, Sampler, SamplerSettings, SchedulerConfig, SeedNoise, sampler};
 use crate::files::{Component, ModelFiles, NewTensor};
@@ -142,7 +142,7 @@ impl Painter {
     pub fn resolve(&mut self, request: &Request) -> Result<Resolved, PaintError> {
         let request = request.settled();
         let hints = Hints::of(self.files.config(Component::Scheduler)?);
-        let size = request.size.unwrap_or(self.limits.native);
+        let size = request.size.unwrap_or(self.limits.sizes.native);
         self.limits.check(size)?;
         Ok(Resolved {
             prompt: request.prompt,
@@ -470,6 +470,10 @@ impl Paint for Painter {
     fn plan_memory(&mut self, request: &Request) -> Result<Option<MemoryPlan>, PaintError> {
         let settings = self.resolve(request)?;
         request.ram.map(|ram| self.keep_within(&settings, ram)).transpose()
+    }
+
+    fn sizes(&self) -> Option<Sizes> {
+        Some(self.limits.sizes)
     }
 
     fn start_profile(&mut self) {

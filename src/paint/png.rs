@@ -5,7 +5,7 @@
 //! picture was made by a trained model, so that nobody is misled about it later.
 
 use std::fmt;
-use std::io::{Cursor, Write};
+use std::io::{BufRead, Cursor, Seek, Write};
 
 use image::RgbImage;
 
@@ -105,6 +105,28 @@ pub fn parameters(bytes: &[u8]) -> Result<Option<String>, PngError> {
     // Some programs write it behind the pixels.
     reader.finish().map_err(PngError::Decode)?;
     find(reader.info()).map_err(PngError::Decode)
+}
+
+/// What a PNG file says before its pixels.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Pixels per row.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// The `parameters`; empty where they are missing or stand behind the pixels.
+    pub parameters: String,
+}
+
+/// Reads a PNG file as far as its pixels.
+///
+/// # Errors
+/// When it is no PNG file, or a damaged one.
+pub fn head(file: impl BufRead + Seek) -> Result<Head, PngError> {
+    let reader = ::png::Decoder::new(file).read_info().map_err(PngError::Decode)?;
+    let info = reader.info();
+    let parameters = find(info).map_err(PngError::Decode)?.unwrap_or_default();
+    Ok(Head { width: info.width, height: info.height, parameters })
 }
 
 fn find(info: &::png::Info<'_>) -> Result<Option<String>, ::png::DecodingError> {

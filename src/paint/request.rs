@@ -36,6 +36,11 @@ pub trait Paint {
         Ok(None)
     }
 
+    /// The sizes it paints; `None` where any will do.
+    fn sizes(&self) -> Option<Sizes> {
+        None
+    }
+
     /// From now on, the time of every step of the networks is noted, afresh after each call.
     fn start_profile(&mut self) {}
 
@@ -127,6 +132,15 @@ impl FromStr for Size {
         };
         Ok(Self { width: side(width)?, height: side(height)? })
     }
+}
+
+/// The sizes that a model paints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// What it was trained at.
+    pub native: Size,
+    /// Width and height are multiples of this many pixels.
+    pub multiple: usize,
 }
 
 /// A request with every value filled in: together with the model file it means one picture.

@@ -1,14 +1,20 @@
 //! The kiosk's configuration: one TOML file, checked whole before anything is done by it.
 
+mod tables;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 
+use self::tables::{Bytes, File, GalleryTable, ModelTable, OrdersTable, PaintTable, ScheduleTable};
 use super::gallery::Keep;
+use super::gate::Gate;
 use super::guard::Guard;
-use super::times::{Between, Span};
+use super::rules::Rules;
+use super::times::Between;
 use super::words::{Template, Words, WordsError};
 use crate::diffusion::SamplerKind;
 use crate::display::{Fit, Rotation, ScreenSettings};
@@ -39,41 +45,6 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
-
-/// The file, as it is written.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
-struct File {
-    model: ModelTable,
-    paint: PaintTable,
-    screen: Option<ScreenSettings>,
-    display: Display,
-    schedule: ScheduleTable,
-    playlist: BTreeMap<String, Vec<String>>,
-    words: BTreeMap<String, Vec<String>>,
-    gallery: GalleryTable,
-    safety: SafetyTable,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
-struct ModelTable {
-    path: Option<PathBuf>,
-    threads: Option<usize>,
-    ram: Option<Bytes>,
-    hottest: Option<f64>,
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
-struct PaintTable {
-    size: Option<String>,
-    steps: Option<usize>,
-    guidance: Option<f32>,
-    sampler: Option<String>,
-    negative: String,
-    within: Option<Span>,
-}
 
 /// How pictures lie on the screen.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -131,30 +102,6 @@ impl TryFrom<String> for Colour {
     }
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
-struct ScheduleTable {
-    every: Span,
-    between: Option<Between>,
-    quiet: Quiet,
-    stock: usize,
-    southern: bool,
-    at: Vec<AtTable>,
-}
-
-impl Default for ScheduleTable {
-    fn default() -> Self {
-        Self {
-            every: Span(std::time::Duration::from_secs(600)),
-            between: None,
-            quiet: Quiet::Keep,
-            stock: 2,
-            southern: false,
-            at: Vec::new(),
-        }
-    }
-}
-
 /// What the screen shows in quiet hours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -166,67 +113,6 @@ pub enum Quiet {
     Dark,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AtTable {
-    between: Between,
-    playlist: String,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
-struct GalleryTable {
-    folder: PathBuf,
-    pictures: usize,
-    bytes: Bytes,
-    free: Bytes,
-}
-
-impl Default for GalleryTable {
-    fn default() -> Self {
-        Self {
-            folder: PathBuf::from("/var/lib/pochade/gallery"),
-            pictures: 1000,
-            bytes: Bytes(200_000_000),
-            free: Bytes(200_000_000),
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default, rename_all = "kebab-case", expecting = "a table of settings")]
-struct SafetyTable {
-    deny: Option<Vec<String>>,
-    allow: Vec<String>,
-    fallback: Option<PathBuf>,
-}
-
-/// A number of bytes, such as `200MB` or `256MiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-struct Bytes(u64);
-
-impl TryFrom<String> for Bytes {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        const UNITS: [(&str, u64); 6] = [
-            ("GiB", 1 << 30),
-            ("MiB", 1 << 20),
-            ("kB", 1000),
-            ("MB", 1_000_000),
-            ("GB", 1_000_000_000),
-            ("TB", 1_000_000_000_000),
-        ];
-        let unit = UNITS.iter().find_map(|(unit, scale)| Some((text.strip_suffix(unit)?, scale)));
-        let bytes =
-            unit.and_then(|(number, scale)| number.trim().parse::<u64>().ok()?.checked_mul(*scale));
-        bytes
-            .map(Self)
-            .ok_or_else(|| format!("'{text}' is no number of bytes; write it as 200MB or 256MiB"))
-    }
-}
-
 /// A configuration that makes sense.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -236,10 +122,12 @@ pub struct Config {
     pub threads: Option<usize>,
     /// Degrees Celsius above which nothing is painted.
     pub hottest: Option<f64>,
+    /// How long the model stays in memory when nothing is painted.
+    pub unload: Duration,
     /// What all pictures have in common; the prompt is empty.
     pub request: Request,
     /// How long a picture may take; steps are left out to keep to it.
-    pub within: Option<std::time::Duration>,
+    pub within: Option<Duration>,
     /// Where pictures are shown; without a screen, they go to the gallery alone.
     pub screen: Option<ScreenSettings>,
     /// How they lie on it.
@@ -252,23 +140,56 @@ pub struct Config {
     pub gallery: PathBuf,
     /// How many of them.
     pub keep: Keep,
-    /// What may be painted.
-    pub guard: Guard,
+    /// What may be painted, and how much of it.
+    pub rules: Rules,
+    /// What every finished picture must pass.
+    pub gate: Option<Gate>,
     /// Shown where nothing else may be.
     pub fallback: Option<PathBuf>,
+    /// Buttons on pins.
+    pub buttons: Vec<Button>,
+}
+
+/// A button that connects a pin to ground.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Button {
+    /// The pin's number on the chip: on a Raspberry Pi, its GPIO number.
+    pub pin: u32,
+    /// The chip's device; without it, that of the board's header.
+    pub chip: Option<PathBuf>,
+    /// What a press does.
+    #[serde(default)]
+    pub does: Press,
+}
+
+/// What a button does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Press {
+    /// Shows another picture.
+    #[default]
+    Next,
+    /// Keeps the picture on the screen for good.
+    Favourite,
+    /// Stops what is being painted.
+    Interrupt,
 }
 
 /// When pictures change, and what they are of.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     /// How long a picture stays.
-    pub every: std::time::Duration,
+    pub every: Duration,
     /// When pictures change at all.
     pub between: Option<Between>,
     /// What is shown when they do not.
     pub quiet: Quiet,
     /// Pictures that are painted ahead.
     pub stock: usize,
+    /// How long a picture on the way from one to the next stays at least; without it, the screen
+    /// stands still between them.
+    pub walk: Option<Duration>,
     /// Whether the kiosk is south of the equator.
     pub southern: bool,
     /// Playlists of parts of the day; the first that fits is taken.
@@ -309,26 +230,42 @@ impl Config {
         let words = words(file.words)?;
         let schedule = schedule(file.schedule, &file.playlist, &words)?;
         check(&file.display)?;
-        let deny = file.safety.deny;
-        let Keep { pictures, .. } = keep(&file.gallery);
-        if pictures == 0 {
+        let keep = keep(&file.gallery);
+        if keep.pictures == 0 {
             return Err("[gallery] pictures must be 1 at least".to_owned());
         }
+        let guard = Guard::new(file.safety.deny.as_deref(), &file.safety.allow);
         Ok(Self {
             request: request(&file.paint, file.model.ram)?,
+            threads: threads(&file.model)?,
             model: file.model.path,
-            threads: file.model.threads.map(threads).transpose()?,
             hottest: file.model.hottest,
+            unload: file.model.unload.0,
             within: file.paint.within.map(|span| span.0),
             screen: file.screen,
             display: file.display,
             schedule,
             words,
-            keep: keep(&file.gallery),
+            keep,
             gallery: file.gallery.folder,
-            guard: Guard::new(deny.as_deref(), &file.safety.allow),
+            rules: rules(&file.orders, guard)?,
+            gate: file.safety.gate.map(Gate::new).transpose()?,
             fallback: file.safety.fallback,
+            buttons: file.button,
         })
+    }
+
+    /// An order with all that it leaves open.
+    pub fn complete(&self, order: &Request) -> Request {
+        let usual = &self.request;
+        Request {
+            steps: order.steps.or(usual.steps),
+            guidance: order.guidance.or(usual.guidance),
+            size: order.size.or(usual.size),
+            sampler: order.sampler.or(usual.sampler),
+            ram: order.ram.or(usual.ram),
+            ..order.clone()
+        }
     }
 }
 
@@ -345,9 +282,25 @@ fn keep(table: &GalleryTable) -> Keep {
     Keep { pictures: table.pictures, bytes: table.bytes.0, free: table.free.0 }
 }
 
-fn threads(number: usize) -> Result<usize, String> {
-    let good = (1..=1024).contains(&number);
-    good.then_some(number).ok_or_else(|| format!("[model] threads = {number} is not in 1 to 1024"))
+fn threads(table: &ModelTable) -> Result<Option<usize>, String> {
+    match table.threads {
+        Some(number @ (0 | 1025..)) => {
+            Err(format!("[model] threads = {number} is not in 1 to 1024"))
+        }
+        threads => Ok(threads),
+    }
+}
+
+fn rules(table: &OrdersTable, guard: Guard) -> Result<Rules, String> {
+    if !(1..=1000).contains(&table.waiting) {
+        return Err(format!("[orders] waiting = {} is not in 1 to 1000", table.waiting));
+    }
+    if !(1..=1000).contains(&table.steps) {
+        return Err(format!("[orders] steps = {} is not in 1 to 1000", table.steps));
+    }
+    let size = table.size.as_deref().map(str::parse::<Size>).transpose();
+    let size = size.map_err(|e| format!("[orders] size: {e}"))?;
+    Ok(Rules { guard, waiting: table.waiting, steps: table.steps, size, model: None })
 }
 
 /// The lists, with those the default playlist needs.
@@ -389,6 +342,7 @@ fn schedule(
         between: table.between,
         quiet: table.quiet,
         stock: table.stock,
+        walk: table.walk.map(|span| span.0),
         southern: table.southern,
         at: table.at.into_iter().map(|set| (set.between, set.playlist)).collect(),
         playlists: read,
