@@ -137,6 +137,7 @@ impl Paint for Painter {
             prompt: request.prompt.clone(),
             negative: String::new(),
             toward: None,
+            strength: None,
             seed: request.seed,
             steps,
             guidance: 3.0,

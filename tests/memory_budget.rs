@@ -3,9 +3,11 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use image::RgbImage;
 use pochade::files::{Component, ModelFiles, WeightEncoding, pack};
-use pochade::paint::{MemoryPlan, Paint, PaintError, Painter, Request};
+use pochade::paint::{Beginning, MemoryPlan, Paint, PaintError, Painter, Request, Size};
 
 /// A tiny Stable Diffusion XL in int8, in a file whose weights can be read as they are needed.
 fn model() -> (tempfile::TempDir, PathBuf) {
@@ -38,6 +40,28 @@ fn least(painter: &mut Painter) -> usize {
         Err(PaintError::Memory { least, .. }) => least,
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn the_encoder_counts_where_a_picture_is_begun_with() {
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/models/default");
+    let mut painter = Painter::open(Some(Path::new(source)), Some(1)).unwrap();
+    let least = |painter: &mut Painter, from: Option<Beginning>| {
+        let request = Request {
+            size: Some(Size { width: 512, height: 512 }),
+            from,
+            ..request(Some(1 << 20))
+        };
+        match painter.plan_memory(&request) {
+            Err(PaintError::Memory { least, .. }) => least,
+            other => panic!("{other:?}"),
+        }
+    };
+    let image = Arc::new(RgbImage::new(8, 8));
+    let from = Beginning { image, strength: 0.5, mask: None };
+    let [without, with] = [None, Some(from)].map(|from| least(&mut painter, from));
+    println!("{without} bytes without, {with} with");
+    assert!(with >= without);
 }
 
 #[test]

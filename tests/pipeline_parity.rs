@@ -5,9 +5,10 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use image::RgbImage;
-use pochade::paint::{Paint, Painter, Request, Size};
+use image::{GrayImage, Luma, RgbImage};
+use pochade::paint::{Beginning, Paint, Painter, Request, Size};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/pipeline")
@@ -42,6 +43,42 @@ fn the_default_model_paints_in_twenty_steps_what_diffusers_paints() {
     let psnr = psnr(Painter::open(Some(&folder), None).unwrap(), &red_sun(), "red-sun.png");
     println!("PSNR against diffusers: {psnr:.1} dB");
     assert!(psnr >= 50.0, "{psnr:.1} dB");
+}
+
+#[test]
+fn a_picture_to_begin_with_is_used_as_in_diffusers() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default");
+    let image = Arc::new(image::open(fixtures().join("red-sun.png")).unwrap().to_rgb8());
+    let request = Request {
+        prompt: "a green sun over purple mountains at night".to_owned(),
+        seed: 8,
+        from: Some(Beginning { image, strength: 0.6, mask: None }),
+        ..red_sun()
+    };
+    let psnr = psnr(Painter::open(Some(&folder), None).unwrap(), &request, "green-sun.png");
+    println!("PSNR against diffusers: {psnr:.1} dB");
+    assert!(psnr >= 50.0, "{psnr:.1} dB");
+}
+
+#[test]
+#[cfg(feature = "default-model")]
+fn what_a_mask_covers_stays_to_the_pixel() {
+    let image = image::open(fixtures().join("red-sun.png")).unwrap().to_rgb8();
+    let mask = GrayImage::from_fn(128, 128, |_, y| Luma([if y < 64 { 0 } else { 255 }]));
+    let (strength, mask) = (0.9, Some(Arc::new(mask)));
+    let from = Some(Beginning { image: Arc::new(image.clone()), strength, mask });
+    let request = Request { from, steps: Some(4), ..red_sun() };
+    let mut painter = Painter::open(None, None).unwrap();
+    let mut steps = Vec::new();
+    let painting = painter.paint(&request, &mut |progress| {
+        steps.push((progress.step, progress.steps));
+        ControlFlow::Continue(())
+    });
+    let painting = painting.unwrap();
+    let same = |y: u32| (0..128).all(|x| painting.image.get_pixel(x, y) == image.get_pixel(x, y));
+    assert!((0..64).all(same) && !(64..128).any(same));
+    assert_eq!(steps, [(0, 3), (1, 3), (2, 3), (3, 3), (3, 3)]);
+    assert_eq!(painting.request.strength, Some(0.9));
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! The arguments of every command, and the reading of their values.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::anyhow;
 use clap::Args;
+use image::{DynamicImage, ImageError, ImageReader};
 
 use super::profile::ProfileView;
 use crate::bench::{Arch, Part, Settings};
 use crate::diffusion::SamplerKind;
 use crate::files::FilterEncoding;
-use crate::paint::{Request, Size};
+use crate::paint::{Beginning, Request, Size};
 
 /// With what to paint, and how. What is not given is left to the model.
 #[derive(Clone, Debug, Args)]
@@ -65,6 +68,18 @@ pub struct PaintArgs {
     #[arg(long, value_name = "N", value_parser = seed)]
     pub seed: Option<u64>,
 
+    /// A picture to begin with, a PNG or JPEG file, instead of noise.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<PathBuf>,
+
+    /// How much may become of the picture to begin with, from 0 to 1.
+    #[arg(long, value_name = "X", value_parser = strength, default_value = "0.75", requires = "from")]
+    pub strength: f32,
+
+    /// Where the picture to begin with may change: a picture that is white there and black elsewhere.
+    #[arg(long, value_name = "FILE", requires = "from")]
+    pub mask: Option<PathBuf>,
+
     /// With what, and how.
     #[command(flatten)]
     pub how: HowArgs,
@@ -107,10 +122,30 @@ impl HowArgs {
 }
 
 impl PaintArgs {
-    /// The request for one picture, perhaps with previews of it.
-    pub(super) fn request(&self, seed: u64, preview: bool) -> Request {
-        Request { prompt: self.prompt.clone(), seed, preview, ..self.how.request() }
+    /// The request for one picture, but for its seed.
+    ///
+    /// # Errors
+    /// When the picture to begin with cannot be read.
+    pub(super) fn request(&self) -> anyhow::Result<Request> {
+        let from = self.from.as_deref().map(|path| self.beginning(path)).transpose()?;
+        Ok(Request { prompt: self.prompt.clone(), from, ..self.how.request() })
     }
+
+    fn beginning(&self, path: &Path) -> anyhow::Result<Beginning> {
+        let mask = self.mask.as_deref().map(read_picture).transpose()?;
+        Ok(Beginning {
+            image: Arc::new(read_picture(path)?.to_rgb8()),
+            strength: self.strength,
+            mask: mask.map(|mask| Arc::new(mask.to_luma8())),
+        })
+    }
+}
+
+fn read_picture(path: &Path) -> anyhow::Result<DynamicImage> {
+    let read = || ImageReader::open(path)?.with_guessed_format()?.decode();
+    read().map_err(|e: ImageError| {
+        anyhow!("cannot read '{}': {e}; give a PNG or JPEG file", path.display())
+    })
 }
 
 /// Which model to look into.
@@ -230,6 +265,10 @@ fn guidance(text: &str) -> Result<f32, &'static str> {
     number(text, "guidance is a number of 0 or more, such as 7.5", good)
 }
 
+fn strength(text: &str) -> Result<f32, &'static str> {
+    number(text, "a strength is a number from 0 to 1", |x| (0.0..=1.0).contains(x))
+}
+
 fn threads(text: &str) -> Result<usize, &'static str> {
     number(text, "threads are a whole number from 1 to 1024", |n| (1..=1024).contains(n))
 }
@@ -336,14 +375,16 @@ mod tests {
             negative: "fog".to_owned(),
             seed: 7,
             toward: None,
+            from: None,
             steps: Some(12),
             guidance: Some(3.5),
             size: Some(Size { width: 128, height: 96 }),
             sampler: Some(SamplerKind::DpmSolverKarras),
             ram: None,
-            preview: true,
+            preview: false,
         };
-        assert_eq!(args.request(args.seed.unwrap(), true), wanted);
+        let request = Request { seed: args.seed.unwrap(), ..args.request().unwrap() };
+        assert_eq!(request, wanted);
     }
 
     #[test]

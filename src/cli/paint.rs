@@ -16,7 +16,7 @@ use super::progress::Bar;
 use super::{Console, PaintArgs};
 use crate::paint::infotext::Infotext;
 use crate::paint::preview::Protocol;
-use crate::paint::{Paint, Painting, file_name, png, preview};
+use crate::paint::{Paint, Painting, Request, file_name, png, preview};
 
 /// Paints as many pictures as asked for.
 pub(super) fn paint<P: Paint>(
@@ -26,7 +26,8 @@ pub(super) fn paint<P: Paint>(
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
     let seed = args.seed.unwrap_or_else(random_seed);
-    if let Some(plan) = painter.plan_memory(&args.request(seed, false))?.filter(|_| !args.quiet) {
+    let mut request = args.request()?;
+    if let Some(plan) = painter.plan_memory(&request)?.filter(|_| !args.quiet) {
         writeln!(console.notes, "{plan}")?;
     }
     for index in 0..args.count {
@@ -34,11 +35,12 @@ pub(super) fn paint<P: Paint>(
         if args.profile.is_some() {
             painter.start_profile();
         }
-        let painting = paint_one(painter, args, seed.wrapping_add(index), shown)?;
+        (request.seed, request.preview) = (seed.wrapping_add(index), shown.is_some());
+        let painting = paint_one(painter, args, &request, shown)?;
         let noted = painter.profile();
-        let request = &painting.request;
-        let file = png::encode(&painting.image, &Infotext::of(request).to_string())?;
-        let path = output.write(index, &file_name(&request.prompt, request.seed), &file)?;
+        let painted = &painting.request;
+        let file = png::encode(&painting.image, &Infotext::of(painted).to_string())?;
+        let path = output.write(index, &file_name(&painted.prompt, painted.seed), &file)?;
         if args.json {
             print_json(&painting, &path, profile_rows(args, &noted), console.out)?;
         } else {
@@ -55,11 +57,11 @@ pub(super) fn paint<P: Paint>(
 fn paint_one<P: Paint>(
     painter: &mut P,
     args: &PaintArgs,
-    seed: u64,
+    request: &Request,
     pictures: Option<Protocol>,
 ) -> Result<Painting, P::Error> {
     let bar = Bar::new(!args.quiet && std::io::stderr().is_terminal(), pictures);
-    painter.paint(&args.request(seed, pictures.is_some()), &mut |progress| {
+    painter.paint(request, &mut |progress| {
         bar.show(progress);
         ControlFlow::Continue(())
     })
@@ -201,6 +203,7 @@ pub(super) mod tests {
                     negative: request.negative.clone(),
                     seed: request.seed,
                     toward: request.toward.clone(),
+                    strength: request.from.as_ref().map(|from| from.strength),
                     steps: request.steps.unwrap_or(20),
                     guidance: request.guidance.unwrap_or(3.0),
                     size,

@@ -105,7 +105,7 @@ pub enum Call {
     /// Show another picture at once.
     Next,
     /// Paint this.
-    Order(Order),
+    Order(Box<Order>),
 }
 
 /// The desk, which may be handed out by cloning it.
@@ -149,7 +149,7 @@ impl Inbox {
         if std::mem::take(&mut self.next) {
             return Some(Call::Next);
         }
-        self.orders.pop_front().map(Call::Order)
+        self.orders.pop_front().map(|order| Call::Order(Box::new(order)))
     }
 
     fn tickets(&self) -> Vec<Ticket> {

@@ -133,7 +133,7 @@ impl<S: Site> Kiosk<S> {
                 Some(Call::Stop) => break,
                 Some(Call::Reload) => self.reload(),
                 Some(Call::Next) => self.change(),
-                Some(Call::Order(order)) => self.serve(order),
+                Some(Call::Order(order)) => self.serve(*order),
                 None => self.work(),
             }
         }

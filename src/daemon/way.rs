@@ -56,6 +56,7 @@ mod tests {
             prompt: "a sea".to_owned(),
             negative: String::new(),
             toward: None,
+            strength: None,
             seed: 1,
             steps: 4,
             guidance: 3.0,

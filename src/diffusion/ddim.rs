@@ -89,6 +89,10 @@ impl Sampler for DdimSampler {
         self.steps[i].timestep as f32
     }
 
+    fn level(&self, i: usize) -> Level {
+        self.steps.get(i).map_or(Level::CLEAN, |step| step.level)
+    }
+
     fn step(&mut self, i: usize, output: &[f32], x: &mut [f32], noise: &mut NoiseSource<'_>) {
         let step = self.steps[i];
         self.denoised.clear();

@@ -155,14 +155,19 @@ impl Sampler for DpmSolverSampler {
         self.steps[i].timestep as f32
     }
 
+    fn level(&self, i: usize) -> Level {
+        self.steps.get(i).map_or(Level::CLEAN, |step| step.level)
+    }
+
     fn step(&mut self, i: usize, output: &[f32], x: &mut [f32], _noise: &mut NoiseSource<'_>) {
         let step = self.steps[i];
+        let first = i == 0 || self.denoised.is_empty();
         std::mem::swap(&mut self.previous, &mut self.denoised);
         self.denoised.clear();
         let predicted = x.iter().zip(output);
         let prediction = self.prediction;
         self.denoised.extend(predicted.map(|(x, out)| prediction.denoised(step.level, *x, *out)));
-        if i == 0 {
+        if first {
             self.previous.clone_from(&self.denoised);
         }
         for ((x, d0), d1) in x.iter_mut().zip(&self.denoised).zip(&self.previous) {

@@ -2,7 +2,7 @@
 //! churn), on latents of growing variance: `x = x0 + sigma * noise`.
 
 use super::sampler::{NoiseSource, Sampler};
-use super::{Prediction, SchedulerConfig, Spacing, sigmas};
+use super::{Level, Prediction, SchedulerConfig, Spacing, sigmas};
 
 /// Timesteps and noise levels of a run in k-diffusion's form.
 #[derive(Debug)]
@@ -92,6 +92,10 @@ impl Sampler for EulerSampler {
 
     fn scale_input(&self, i: usize, x: &[f32], input: &mut [f32]) {
         self.steps.scale_input(i, x, input);
+    }
+
+    fn level(&self, i: usize) -> Level {
+        Level { alpha: 1.0, sigma: self.steps.sigmas[i] }
     }
 
     fn step(&mut self, i: usize, output: &[f32], x: &mut [f32], _noise: &mut NoiseSource<'_>) {

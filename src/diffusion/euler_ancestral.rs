@@ -3,7 +3,7 @@
 
 use super::euler::SigmaSteps;
 use super::sampler::{NoiseSource, Sampler, add_noise};
-use super::{Prediction, SchedulerConfig};
+use super::{Level, Prediction, SchedulerConfig};
 
 /// The Euler ancestral sampler.
 #[derive(Debug)]
@@ -49,6 +49,10 @@ impl Sampler for EulerAncestralSampler {
 
     fn scale_input(&self, i: usize, x: &[f32], input: &mut [f32]) {
         self.steps.scale_input(i, x, input);
+    }
+
+    fn level(&self, i: usize) -> Level {
+        Level { alpha: 1.0, sigma: self.steps.sigmas[i] }
     }
 
     fn step(&mut self, i: usize, output: &[f32], x: &mut [f32], noise: &mut NoiseSource<'_>) {

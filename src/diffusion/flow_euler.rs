@@ -44,6 +44,10 @@ impl Sampler for FlowEulerSampler {
         self.timesteps[i]
     }
 
+    fn level(&self, i: usize) -> Level {
+        Level { alpha: 1.0 - self.sigmas[i], sigma: self.sigmas[i] }
+    }
+
     fn step(&mut self, i: usize, output: &[f32], x: &mut [f32], _noise: &mut NoiseSource<'_>) {
         let (sigma, next) = (self.sigmas[i], self.sigmas[i + 1]);
         let level = Level { alpha: 1.0 - sigma, sigma };

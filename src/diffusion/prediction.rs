@@ -27,6 +27,9 @@ pub struct Level {
 }
 
 impl Level {
+    /// No noise at all.
+    pub const CLEAN: Self = Self { alpha: 1.0, sigma: 0.0 };
+
     /// The level at which a share `a` of the variance is signal.
     pub fn of_alpha_cumprod(a: f32) -> Self {
         Self { alpha: a.sqrt(), sigma: (1.0 - a).sqrt() }

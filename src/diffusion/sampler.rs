@@ -10,7 +10,7 @@ use super::euler::EulerSampler;
 use super::euler_ancestral::EulerAncestralSampler;
 use super::flow_euler::FlowEulerSampler;
 use super::lcm::LcmSampler;
-use super::{DiffusionError, Prediction, SchedulerConfig, Spacing};
+use super::{DiffusionError, Level, Prediction, SchedulerConfig, Spacing};
 
 /// Fills a slice with unit normal noise, in the layout of the latent.
 pub type NoiseSource<'a> = dyn FnMut(&mut [f32]) + 'a;
@@ -42,10 +42,15 @@ pub trait Sampler: fmt::Debug + Send {
         input.copy_from_slice(x);
     }
 
+    /// How much signal and noise the latent has before step `i`, or for `i` of `len` at the end. A
+    /// run that starts from a picture starts at any `i`, with `x = alpha * latent + sigma * noise`.
+    fn level(&self, i: usize) -> Level;
+
     /// Takes the network's `output` for step `i`, as long as `x`, and moves `x` one step on.
     ///
     /// Samplers that add fresh noise draw it from `noise`, once per step at most. Steps must come
-    /// in order; a sampler that looks back starts afresh at step 0.
+    /// in order; a sampler that looks back starts afresh at step 0
+    /// and when it is new.
     fn step(&mut self, i: usize, output: &[f32], x: &mut [f32], noise: &mut NoiseSource<'_>);
 
     /// The clean latent as the last step saw it coming, for previews; empty before the first step.
@@ -301,6 +306,43 @@ mod tests {
                 sampler.step(i, &input, &mut x, &mut |noise| noise.fill(0.1));
                 prop_assert!(x.iter().all(|x| x.is_finite()), "step {} of {:?}", i, sampler);
                 prop_assert_eq!(sampler.denoised().len(), 3);
+            }
+        }
+    }
+
+    #[test]
+    fn a_network_that_knows_the_picture_leads_back_to_it_from_any_step() {
+        let (picture, noise) = ([0.5_f32, -1.0, 2.0], [0.3_f32, 1.0, -0.7]);
+        for (kind, flow) in SamplerKind::ALL
+            .map(|kind| (kind, false))
+            .into_iter()
+            .chain([(SamplerKind::Euler, true)])
+        {
+            let prediction = if flow { "flow_prediction" } else { "epsilon" };
+            let json = json!({
+                "prediction_type": prediction, "clip_sample": false,
+                "_class_name": if flow { "FlowMatchEulerDiscreteScheduler" } else { "DDIMScheduler" },
+            });
+            let config = SchedulerConfig::from_diffusers(&json).unwrap();
+            for first in [0, 3, 7] {
+                let settings = SamplerSettings { kind, steps: 8, eta: 0.0 };
+                let mut sampler = sampler(&config, settings).unwrap();
+                let Level { alpha, sigma } = sampler.level(first);
+                let mut x = [0, 1, 2].map(|i| alpha * picture[i] + sigma * noise[i]);
+                for i in first..8 {
+                    let Level { alpha, sigma } = sampler.level(i);
+                    let noise = [0, 1, 2].map(|i| (x[i] - alpha * picture[i]) / sigma);
+                    let answer =
+                        [0, 1, 2].map(|i| if flow { noise[i] - picture[i] } else { noise[i] });
+                    sampler.step(i, &answer, &mut x, &mut |fresh| fresh.fill(0.2));
+                    let seen = sampler.denoised();
+                    let close =
+                        |a: &[f32]| a.iter().zip(picture).all(|(a, b)| (a - b).abs() < 2e-2);
+                    assert!(close(seen), "{kind} from {first}: {seen:?} at {i}");
+                }
+                assert!(sampler.level(8).sigma < 0.05, "{kind}");
+                let far = x.iter().zip(picture).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(far < 0.06, "{kind} from {first}: {x:?}");
             }
         }
     }

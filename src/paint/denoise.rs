@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use pochade_engine::{Engine, Graph, Plan, Session, Value};
 use serde_json::Value as Json;
 
+use super::beginning::Origin;
 use super::listen::{self, Ear, Run, Taps};
 use super::text_stage::Context;
 use super::{Look, PaintError, Size};
@@ -58,6 +59,8 @@ pub(super) struct Denoising<'a> {
     /// Tokens of a context.
     pub tokens: usize,
     pub guidance: f32,
+    /// What the run begins with; without it, noise.
+    pub origin: Option<&'a Origin>,
     /// Whether the network answers for one context after the other, in half the memory.
     pub in_turn: bool,
     pub noise: SeedNoise,
@@ -148,25 +151,30 @@ impl UNetStage {
         let mut noise = d.noise.clone();
         let mut x = vec![0.0; shape.len()];
         noise.draw(shape, &mut x);
-        x.iter_mut().for_each(|v| *v *= sampler.init_noise_sigma());
+        let begun = d.origin.map(|origin| (origin, x.clone()));
+        let first = d.origin.map_or(0, |origin| origin.first);
+        match &begun {
+            Some((origin, noise)) => origin.noised(sampler.level(first), noise, &mut x),
+            None => x.iter_mut().for_each(|v| *v *= sampler.init_noise_sigma()),
+        }
         let mut input = vec![0.0; batch * x.len()];
         let mut answer = input.clone();
-        for i in 0..sampler.len() {
+        for i in first..sampler.len() {
             let start = Instant::now();
-            let (first, rest) = input.split_at_mut(x.len());
-            sampler.scale_input(i, &x, first);
-            rest.copy_from_slice(&first[..rest.len()]);
+            let (one, rest) = input.split_at_mut(x.len());
+            sampler.scale_input(i, &x, one);
+            rest.copy_from_slice(&one[..rest.len()]);
             let pieces = input.chunks(asked * x.len()).zip(answer.chunks_mut(asked * x.len()));
             for (turn, (input, answer)) in pieces.enumerate() {
-                let first = turn * sampler.len();
-                if turns > 1 || (i == 0 && !known) {
+                let entry = turn * sampler.len();
+                if turns > 1 || (i == first && !known) {
                     let contexts = &contexts[turn * asked..][..asked];
                     self.condition(d, contexts, &mut prepared, engine);
                 }
-                if i == 0 && !known {
-                    self.tabulate(&told.timesteps, first, &mut prepared, engine);
+                if i == first && !known {
+                    self.tabulate(&told.timesteps, entry, &mut prepared, engine);
                 }
-                prepared.ask(first + i, input, answer, engine);
+                prepared.ask(entry + i, input, answer, engine);
                 let run = Run {
                     part: Component::Unet,
                     step: i,
@@ -178,10 +186,13 @@ impl UNetStage {
             }
             let guided = guidance.combine(&mut answer);
             sampler.step(i, guided, &mut x, &mut |out| noise.draw(shape, out));
+            if let Some((origin, noise)) = &begun {
+                origin.put_back(sampler.level(i + 1), noise, &mut x);
+            }
             let took = start.elapsed();
             let (timestep, noisy) = (told.timesteps[i], &input[..x.len()]);
             let look = Look { timestep, noisy, clean: sampler.denoised() };
-            if !after(Step { done: i + 1, took, look, latent: &x, shape }) {
+            if !after(Step { done: i + 1 - first, took, look, latent: &x, shape }) {
                 return Err(PaintError::Interrupted);
             }
         }

@@ -45,6 +45,9 @@ impl Infotext {
             infotext.push("Toward seed", seed);
             infotext.push("Toward share", share);
         }
+        if let Some(strength) = &request.strength {
+            infotext.push("Denoising strength", strength);
+        }
         infotext.push("Size", &request.size);
         if let Some(hash) = &request.model_hash {
             infotext.push("Model hash", hash);
@@ -175,6 +178,7 @@ mod tests {
             negative: "blurry, text".to_owned(),
             seed: 965_400_086,
             toward: None,
+            strength: None,
             steps: 20,
             guidance: 7.5,
             size: Size { width: 512, height: 384 },

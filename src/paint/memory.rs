@@ -142,6 +142,8 @@ pub struct Memory {
     pub parts: Vec<PartMemory>,
     /// Whether all parts stay loaded, or take turns.
     pub keeps_all: bool,
+    /// Bytes of the encoder where a picture is begun with, which has its turn before the others.
+    pub encoder: usize,
 }
 
 impl Memory {
@@ -163,14 +165,14 @@ impl Memory {
         let parts = files.components().filter(|part| *part != Component::Scheduler);
         let parts =
             parts.map(|part| plan_part(files, part, (work, planned))).collect::<Result<_, _>>()?;
-        Ok(Self { parts, keeps_all: keeps_all(files)? })
+        Ok(Self { parts, keeps_all: keeps_all(files)?, encoder: 0 })
     }
 
     /// How to stay within `ram`, of which `base` is taken already. `Err` holds the least that
     /// would do.
     pub(super) fn within(&self, ram: usize, base: usize) -> Result<MemoryPlan, usize> {
         let whole = |part: &PartMemory| part.bytes(Way::default());
-        let all = base + self.parts.iter().map(whole).sum::<usize>();
+        let all = base + self.encoder + self.parts.iter().map(whole).sum::<usize>();
         if self.keeps_all && all <= ram {
             let (peak, streamed) = (all, Vec::new());
             return Ok(MemoryPlan {
@@ -184,12 +186,14 @@ impl Memory {
         }
         let room = ram.saturating_sub(base);
         let ways: Option<Vec<_>> = self.parts.iter().map(|p| Some((p, p.within(room)?))).collect();
-        let Some(ways) = ways else {
-            return Err(base + self.parts.iter().map(PartMemory::least).max().unwrap_or(0));
+        let Some(ways) = ways.filter(|_| self.encoder <= room) else {
+            let least = self.parts.iter().map(PartMemory::least).max().unwrap_or(0);
+            return Err(base + least.max(self.encoder));
         };
+        let most = ways.iter().map(|(part, way)| part.bytes(*way)).max().unwrap_or(0);
         Ok(MemoryPlan {
             ram,
-            peak: base + ways.iter().map(|(part, way)| part.bytes(*way)).max().unwrap_or(0),
+            peak: base + most.max(self.encoder),
             streamed: ways.iter().filter(|(_, way)| way.streamed).map(|(p, _)| p.part).collect(),
             in_turn: ways.iter().any(|(_, way)| way.in_turn),
             recomputes: ways.iter().any(|(_, way)| way.recomputes),
@@ -319,7 +323,7 @@ mod tests {
             activations_recomputing: 200,
             streamable: Streamable { all: 45, most: 5 },
         };
-        let memory = Memory { parts: vec![decoder], keeps_all: false };
+        let memory = Memory { parts: vec![decoder], keeps_all: false, encoder: 0 };
         let way = |ram| memory.within(ram, 20).map(|plan| (plan.recomputes, plan.peak));
         assert_eq!(way(470), Ok((false, 470)));
         assert_eq!(way(469), Ok((false, 430)));

@@ -4,9 +4,11 @@
 //! formats of pictures, their metadata and their preview in a terminal are here too.
 
 pub mod apng;
+mod beginning;
 mod decode;
 mod default_model;
 mod denoise;
+mod encode;
 mod error;
 mod hints;
 pub mod infotext;
@@ -24,6 +26,7 @@ mod text_stage;
 mod walk;
 pub mod write;
 
+pub use beginning::Beginning;
 pub use default_model::default_model;
 pub use error::{MAX_SIDE, PaintError};
 pub use latent_preview::{LatentMap, LatentPreview};

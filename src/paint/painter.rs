@@ -9,16 +9,18 @@ use std::{fmt, mem};
 
 use pochade_engine::{Engine, SessionProfile, release_freed_memory};
 
+use super::beginning::Origin;
 use super::decode::DecoderStage;
 use super::denoise::{self, Denoising, Step, UNetStage};
+use super::encode;
 use super::hints::Hints;
 use super::limits::Limits;
 use super::listen::{Ear, LayerListener};
 use super::memory::{self, Memory, MemoryPlan, Work};
 use super::text_stage::{self, Context, TextStage};
 use super::{
-    LatentMap, LatentPreview, Paint, PaintError, Painting, Progress, Request, Resolved, Size,
-    Sizes, Stage, Timings, Toward, default_model,
+    Beginning, LatentMap, LatentPreview, Paint, PaintError, Painting, Progress, Request, Resolved,
+    Size, Sizes, Stage, Timings, Toward, default_model,
 };
 use crate::diffusion::{Guidance, Sampler, SamplerSettings, SchedulerConfig, SeedNoise, sampler};
 use crate::files::{Component, ModelFiles, NewTensor};
@@ -149,6 +151,7 @@ impl Painter {
             negative: request.negative,
             seed: request.seed,
             toward: request.toward,
+            strength: request.from.map(|from| from.strength),
             steps: request.steps.unwrap_or(hints.steps()),
             guidance: request.guidance.or(hints.guidance).unwrap_or(7.5),
             size,
@@ -177,6 +180,8 @@ impl Painter {
         let (size, threads) = (settings.size, self.engine.threads());
         let steps = self.sampler(settings)?.len();
         let memory = Memory::plan_for(&self.files, Work { size, batch, steps, threads }, None)?;
+        let encoder = settings.strength.map(|_| encode::memory(&self.files, size, threads));
+        let memory = Memory { encoder: encoder.transpose()?.unwrap_or(0), ..memory };
         let plan = memory.within(ram, self.base).map_err(|least| PaintError::Memory {
             ram,
             least,
@@ -283,6 +288,15 @@ impl Painter {
         Ok(prompts.iter().filter_map(find).collect())
     }
 
+    /// What the denoiser begins with instead of noise.
+    fn origin(&mut self, from: &Beginning, settings: &Resolved) -> Result<Origin, PaintError> {
+        from.check()?;
+        let latent = encode::encode(&self.files, &from.fitted(settings.size), &mut self.engine)?;
+        let mask = from.latent_mask(settings.size, self.limits.latent(settings.size));
+        let first = from.first_step(self.sampler(settings)?.len());
+        Ok(Origin { latent, mask, first })
+    }
+
     fn sampler(&self, settings: &Resolved) -> Result<Box<dyn Sampler>, PaintError> {
         let settings = SamplerSettings { kind: settings.sampler, steps: settings.steps, eta: 0.0 };
         Ok(sampler(&self.scheduler, settings)?)
@@ -292,7 +306,7 @@ impl Painter {
         &mut self,
         settings: &Resolved,
         contexts: [&Context; 2],
-        tokens: usize,
+        (tokens, origin): (usize, Option<&Origin>),
         watch: Watch<'_, '_, '_>,
     ) -> Result<Vec<f32>, PaintError> {
         let mut sampler = self.sampler(settings)?;
@@ -309,10 +323,11 @@ impl Painter {
             contexts,
             tokens,
             guidance: settings.guidance,
+            origin,
             in_turn: self.in_turn,
             noise: SeedNoise::new(settings.seed, toward.map(|t| (t.seed, t.share))),
         };
-        let steps = sampler.len();
+        let steps = sampler.len() - origin.map_or(0, |origin| origin.first);
         *watch.fastest = Duration::MAX;
         let mut after = |step: Step<'_>| {
             *watch.fastest = step.took.min(*watch.fastest);
@@ -393,7 +408,9 @@ impl Painter {
         let prompts = prompts.into_iter().chain(toward.map(|t| t.prompt.as_str()));
         let encoded = self.encode(&prompts.collect::<Vec<_>>(), &mut ear)?;
         let [negative, prompt] = contexts(&encoded, toward);
+        let origin = request.from.as_ref().map(|from| self.origin(from, &settings)).transpose()?;
         timings.text = start.elapsed();
+        let steps = steps - origin.as_ref().map_or(0, |origin| origin.first.min(steps));
         notify(progress, Progress::after(Stage::Text, 0, steps))?;
 
         let start = Instant::now();
@@ -405,7 +422,8 @@ impl Painter {
             ear: ear.as_deref_mut(),
         };
         let tokens = encoded.first().map_or(0, |e| e.tokens);
-        let latent = self.denoise(&settings, [&negative, &prompt], tokens, watch);
+        let begins = (tokens, origin.as_ref());
+        let latent = self.denoise(&settings, [&negative, &prompt], begins, watch);
         self.colours = colours;
         let mut warnings: Vec<String> = encoded.iter().filter_map(|e| e.warning.clone()).collect();
         self.encoded = encoded;
@@ -413,7 +431,10 @@ impl Painter {
         timings.denoise = start.elapsed();
 
         let start = Instant::now();
-        let image = self.decode(settings.size, &latent, ear)?;
+        let mut image = self.decode(settings.size, &latent, ear)?;
+        if let Some(from) = &request.from {
+            from.put_back(&mut image, settings.size);
+        }
         timings.decode = start.elapsed();
         notify(progress, Progress::after(Stage::Decode, steps, steps))?;
 

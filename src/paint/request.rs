@@ -9,7 +9,7 @@ use image::RgbImage;
 
 use pochade_engine::SessionProfile;
 
-use super::{LatentPreview, MemoryPlan};
+use super::{Beginning, LatentPreview, MemoryPlan};
 use crate::diffusion::SamplerKind;
 
 /// Something that paints pictures from words.
@@ -61,6 +61,8 @@ pub struct Request {
     pub seed: u64,
     /// Another picture that this one lies on the way to.
     pub toward: Option<Toward>,
+    /// A picture to begin with; without one, noise.
+    pub from: Option<Beginning>,
     /// How many times the UNet is asked.
     pub steps: Option<usize>,
     /// How strongly the prompt is followed.
@@ -154,7 +156,10 @@ pub struct Resolved {
     pub seed: u64,
     /// Another picture that this one lies on the way to.
     pub toward: Option<Toward>,
-    /// How many times the UNet is asked.
+    /// How much may become of the picture that this one began with, which is not told.
+    pub strength: Option<f32>,
+    /// How many times the UNet is asked, from noise to picture; with a strength, for that part of
+    /// them.
     pub steps: usize,
     /// How strongly the prompt is followed.
     pub guidance: f32,

@@ -298,6 +298,7 @@ mod tests {
             prompt: "a red sun".to_owned(),
             negative: String::new(),
             toward: None,
+            strength: None,
             seed,
             steps: 4,
             guidance: 3.0,
