@@ -7,7 +7,7 @@ use clap::Args;
 use jiff::Zoned;
 
 use super::Console;
-use crate::daemon::{Config, Desk, Kiosk, Moment, System, signals};
+use crate::daemon::{Config, Desk, Kiosk, Moment, System, buttons, signals};
 
 /// Where the configuration is unless said otherwise.
 const CONFIG: &str = "/etc/pochade/pochade.toml";
@@ -27,8 +27,11 @@ pub(super) fn daemon(args: &DaemonArgs) -> anyhow::Result<()> {
     let config = Config::read(&args.config)?;
     let desk = Desk::default();
     signals::listen(desk.clone())?;
+    let buttons = config.buttons.clone();
     let kiosk = Kiosk::open(System::default(), Some(&args.config), config, desk);
-    kiosk.map_err(|error| anyhow!(error))?.run();
+    let mut kiosk = kiosk.map_err(|error| anyhow!(error))?;
+    buttons::listen(&buttons, &kiosk.handle()).map_err(|error| anyhow!(error))?;
+    kiosk.run();
     Ok(())
 }
 

@@ -9,14 +9,13 @@ use clap::Args;
 use super::arguments::seed;
 use super::interrupt::Interrupt;
 use super::output::free_name;
-use super::paint::random_seed;
 use super::progress::Bar;
 use super::{Console, HowArgs, Studio};
 use crate::explain::{Explanation, page, sheet};
 use crate::files::NewFile;
 use crate::paint::infotext::Infotext;
 use crate::paint::write::{WriteError, replace};
-use crate::paint::{Request, file_name, png};
+use crate::paint::{Request, file_name, png, random_seed};
 
 /// Which picture to explain.
 #[derive(Clone, Debug, Args)]

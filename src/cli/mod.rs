@@ -44,7 +44,7 @@ pub use workshop::Workshop;
 use crate::bench::{Observer, Report, Settings};
 use crate::explain::{self as explanation, Explanation};
 use crate::paint::preview::Protocol;
-use crate::paint::{Paint, Request};
+use crate::paint::{Paint, Request, random_seed};
 
 /// What the commands need from the rest of the program.
 pub trait Studio {
@@ -202,7 +202,7 @@ pub fn run(studio: &impl Studio, cli: &Cli, console: &mut Console<'_>) -> anyhow
             paint::paint(&mut painter, args, &output, console)
         }
         Command::Walk(args) => {
-            let walk = args.walk(args.seed.unwrap_or_else(paint::random_seed))?;
+            let walk = args.walk(args.seed.unwrap_or_else(random_seed))?;
             let interrupt = interrupt::Interrupt::listen()?;
             let target = frames::Target::new(args.output.as_deref(), &walk)?;
             let mut painter = studio.open(args.how.model.as_deref(), args.how.threads)?;

@@ -3,6 +3,7 @@
 //! A [`Kiosk`] stands at a [`Site`], takes what is put on its [`Desk`] and does as its [`Config`] says.
 
 mod board;
+pub mod buttons;
 mod config;
 mod desk;
 mod exhibit;

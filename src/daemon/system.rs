@@ -1,7 +1,6 @@
 //! The site of a kiosk that runs on a real machine, supervised by systemd or by nobody.
 
 use std::cell::Cell;
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::desk::{Call, Desk};
 use super::gallery::{FreeSpace, free_space};
 use super::site::{Notice, Site, SiteError, hottest};
 use crate::display::{self, Pace, Screen, ScreenError, ScreenInfo, ScreenSettings};
-use crate::paint::{Paint, Painter};
+use crate::paint::{Paint, Painter, random_seed};
 
 /// Where Linux has its thermometers.
 const THERMAL: &str = "/sys/class/thermal";
@@ -95,7 +94,6 @@ impl Site for System {
     }
 
     fn random(&self) -> u64 {
-        // Every state of the standard library's hash tables is seeded by the system at random.
-        RandomState::new().build_hasher().finish()
+        random_seed()
     }
 }

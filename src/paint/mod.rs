@@ -22,6 +22,7 @@ pub mod png;
 mod predict;
 pub mod preview;
 mod request;
+mod seed;
 mod text_stage;
 mod walk;
 pub mod write;
@@ -38,4 +39,5 @@ pub use predict::{PlannedLayer, Prediction, layers, predict, predict_as};
 pub use request::{
     Look, Paint, Painting, Progress, Request, Resolved, Size, Sizes, Stage, Timings, Toward,
 };
+pub use seed::random_seed;
 pub use walk::{Stop, Walk, WalkError};
