@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use image::{Rgb, RgbImage};
 use jiff::Zoned;
+#[cfg(feature = "web")]
+use pochade::daemon::web::WebSettings;
 use pochade::daemon::{
     Call, Config, Desk, Display, FreeSpace, Kiosk, Notice, Outcome, Refusal, Site, SiteError,
     Source, Wish,
@@ -529,6 +531,7 @@ fn a_configuration_is_read_again_and_a_wrong_one_is_not_taken() {
 }
 
 /// The example, with everything that is commented out taken in.
+#[cfg(feature = "web")]
 fn example() -> [String; 2] {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/examples/pochade.toml");
     let text = fs::read_to_string(path).unwrap();
@@ -538,6 +541,7 @@ fn example() -> [String; 2] {
     [text.clone(), whole.join("\n")]
 }
 
+#[cfg(feature = "web")]
 #[test]
 fn the_example_says_what_the_defaults_are() {
     let [short, whole] = example().map(|text| Config::parse(&text).unwrap());
@@ -551,6 +555,8 @@ fn the_example_says_what_the_defaults_are() {
         assert_eq!(config.words, none.words);
         assert_eq!((config.unload, config.rules.waiting), (none.unload, none.rules.waiting));
     }
+    let web = whole.web.clone().map(|web| WebSettings { token: None, ..web });
+    assert_eq!((&short.web, web), (&None, Some(WebSettings::default())));
     let shown = |display: &Display| Display { night: None, ..display.clone() };
     assert_eq!(shown(&whole.display), none.display);
     assert!(whole.model.is_some() && whole.hottest.is_some() && whole.within.is_some());

@@ -7,6 +7,8 @@ use clap::Args;
 use jiff::Zoned;
 
 use super::Console;
+#[cfg(feature = "web")]
+use crate::daemon::web;
 use crate::daemon::{Config, Desk, Kiosk, Moment, System, buttons, signals};
 
 /// Where the configuration is unless said otherwise.
@@ -28,9 +30,15 @@ pub(super) fn daemon(args: &DaemonArgs) -> anyhow::Result<()> {
     let desk = Desk::default();
     signals::listen(desk.clone())?;
     let buttons = config.buttons.clone();
+    #[cfg(feature = "web")]
+    let web = config.web.clone();
     let kiosk = Kiosk::open(System::default(), Some(&args.config), config, desk);
     let mut kiosk = kiosk.map_err(|error| anyhow!(error))?;
     buttons::listen(&buttons, &kiosk.handle()).map_err(|error| anyhow!(error))?;
+    #[cfg(feature = "web")]
+    let server = web.map(|settings| web::start(&settings, kiosk.handle())).transpose();
+    #[cfg(feature = "web")]
+    let _server = server.map_err(|problem| anyhow!(problem))?;
     kiosk.run();
     Ok(())
 }
@@ -59,6 +67,8 @@ pub(super) fn validate(args: &DaemonArgs, console: &mut Console<'_>) -> anyhow::
         keep.bytes / 1_000_000,
         keep.free / 1_000_000
     )?;
+    #[cfg(feature = "web")]
+    writeln!(out, "page: {}", page(config.web.as_ref())?)?;
     let moment = Moment { now: Zoned::now(), southern: schedule.southern };
     let now = schedule.playlist(moment.now.time());
     // The same at every call, so that a change is seen.
@@ -74,4 +84,13 @@ pub(super) fn validate(args: &DaemonArgs, console: &mut Console<'_>) -> anyhow::
         }
     }
     Ok(())
+}
+
+/// Where the page is, and for whom.
+#[cfg(feature = "web")]
+fn page(settings: Option<&web::WebSettings>) -> anyhow::Result<String> {
+    let Some(settings) = settings else { return Ok("none".to_owned()) };
+    let token = settings.read_token().map_err(|problem| anyhow!(problem))?;
+    let whom = if token.is_some() { "whoever knows the token" } else { "this machine alone" };
+    Ok(format!("http://{}, for {whom}", settings.listen))
 }

@@ -19,6 +19,8 @@ mod studio;
 mod system;
 mod times;
 mod way;
+#[cfg(feature = "web")]
+pub mod web;
 mod words;
 
 pub use board::{Board, Counts, Source, State, Ticket, Work};

@@ -15,6 +15,8 @@ use super::gate::Gate;
 use super::guard::Guard;
 use super::rules::Rules;
 use super::times::Between;
+#[cfg(feature = "web")]
+use super::web::WebSettings;
 use super::words::{Template, Words, WordsError};
 use crate::diffusion::SamplerKind;
 use crate::display::{Fit, Rotation, ScreenSettings};
@@ -148,6 +150,9 @@ pub struct Config {
     pub fallback: Option<PathBuf>,
     /// Buttons on pins.
     pub buttons: Vec<Button>,
+    /// Where its page is served, if anywhere.
+    #[cfg(feature = "web")]
+    pub web: Option<WebSettings>,
 }
 
 /// A button that connects a pin to ground.
@@ -252,6 +257,8 @@ impl Config {
             gate: file.safety.gate.map(Gate::new).transpose()?,
             fallback: file.safety.fallback,
             buttons: file.button,
+            #[cfg(feature = "web")]
+            web: file.web.map(WebSettings::checked).transpose()?,
         })
     }
 

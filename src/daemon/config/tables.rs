@@ -8,6 +8,8 @@ use serde::Deserialize;
 
 use super::{Button, Display, Quiet};
 use crate::daemon::times::{Between, Span};
+#[cfg(feature = "web")]
+use crate::daemon::web::WebSettings;
 use crate::display::ScreenSettings;
 
 /// The file, as it is written.
@@ -25,6 +27,8 @@ pub(super) struct File {
     pub safety: SafetyTable,
     pub orders: OrdersTable,
     pub button: Vec<Button>,
+    #[cfg(feature = "web")]
+    pub web: Option<WebSettings>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
