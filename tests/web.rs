@@ -310,9 +310,11 @@ fn orders_that_make_no_sense_are_answered_with_a_sentence() {
             assert!(error.contains(words), "{order}: {error}");
         }
         assert_eq!(client.get("/api/orders/99").await.status, StatusCode::NOT_FOUND);
-        let large = "x".repeat(2 << 20);
-        let answer = client.send("POST /api/orders", &[], large).await;
-        assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+        let large = "x".repeat(25 << 20);
+        for what in ["POST /api/orders", "POST /api/login", "POST /sdapi/v1/options"] {
+            let answer = client.send(what, &[], large.clone()).await;
+            assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE, "{what}");
+        }
     });
 }
 

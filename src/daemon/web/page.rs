@@ -2,10 +2,11 @@
 //! cookie by which it is known afterwards.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{Query, State};
+use axum::body::to_bytes;
+use axum::extract::{Query, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE};
 use axum::response::{IntoResponse, Response};
@@ -21,6 +22,10 @@ use super::{DELAY, Reception};
 const INDEX: &str = include_str!("page/index.html");
 const SCRIPT: &str = include_str!("page/app.js");
 const STYLE: &str = include_str!("page/style.css");
+
+/// The most bytes of a login, and how long it may take.
+const MOST_LOGIN: usize = 4096;
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn routes() -> Router<Arc<Reception>> {
     Router::new()
@@ -59,7 +64,16 @@ struct Login {
 }
 
 /// `POST /api/login`: the same for a form.
-async fn login(State(reception): State<Arc<Reception>>, body: Bytes) -> Result<Response, Problem> {
+async fn login(
+    State(reception): State<Arc<Reception>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    // From anybody, so that nobody may keep a connection busy with it.
+    let body = tokio::time::timeout(PATIENCE, to_bytes(request.into_body(), MOST_LOGIN)).await;
+    let body = body
+        .ok()
+        .and_then(Result::ok)
+        .ok_or_else(|| Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "this is more than a token"))?;
     let login: Login = read::json(&body)?;
     match reception.access.cookie(login.token.trim()) {
         Some(cookie) => {
