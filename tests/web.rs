@@ -15,7 +15,7 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use image::{GrayImage, ImageFormat, Luma, Rgb, RgbImage, Rgba, RgbaImage};
 use pochade::daemon::web::{self, Token, WebSettings};
-use pochade::daemon::{Config, Desk, Handle, Kiosk, System};
+use pochade::daemon::{Config, Desk, Handle, Kiosk, System, Wish};
 use pochade::diffusion::SamplerKind;
 use pochade::paint::infotext::Infotext;
 use pochade::paint::preview::base64;
@@ -698,7 +698,7 @@ fn health_and_metrics_tell_the_same() {
 }
 
 #[test]
-fn the_board_is_told_as_it_changes_over_a_socket() {
+fn the_board_is_told_as_it_changes_but_not_too_often_over_a_socket() {
     let house = House::open();
     let settings = WebSettings {
         listen: "127.0.0.1:0".to_owned().try_into().unwrap(),
@@ -710,17 +710,22 @@ fn the_board_is_told_as_it_changes_over_a_socket() {
     write!(stream, "GET /api/events HTTP/1.1\r\nHost: {}\r\n\r\n", server.address()).unwrap();
     let mut read = String::new();
     let mut read_until = |stream: &mut TcpStream, words: &str| {
+        read.clear();
         let mut buffer = [0; 4096];
         while !read.contains(words) {
             let count = stream.read(&mut buffer).unwrap();
             assert!(count > 0, "{read}");
             read.push_str(&String::from_utf8_lossy(&buffer[..count]));
         }
-        read.clear();
+        read.matches("event: state").count()
     };
     read_until(&mut stream, "event: state\ndata: {");
-    house.handle.desk.call_next();
-    read_until(&mut stream, "\"painted\":2");
+    let start = Instant::now();
+    let wish = Wish { request: request(7, 50), ..Wish::default() };
+    house.handle.desk.order(wish, |_| {}).unwrap();
+    let told = read_until(&mut stream, "\"painted\":2");
+    // Of more than fifty changes, one every quarter of a second.
+    assert!(told <= 2 + start.elapsed().as_millis() as usize / 250, "{told}");
     let answered = Instant::now();
     drop(server);
     assert!(answered.elapsed() < Duration::from_secs(5));

@@ -205,6 +205,13 @@ def edited(client, program, folder):
     wanted = painted(program, folder, 9, 20, "--size", "128x128", "--from", str(start), "--strength", "0.5")
     check("openai: edit: bytes as of `paint --from`",
           base64.b64decode(answer.data[0].b64_json) == wanted)
+    events = client.images.edit(image=start.open("rb"), prompt=PROMPT, size="128x128", stream=True,
+                                partial_images=1, extra_body={"seed": 9, "steps": 20, "strength": 0.5})
+    events = list(events)
+    kinds = [event.type for event in events]
+    check(f"openai: edit: stream: {kinds}", kinds == ["image_edit.partial_image", "image_edit.completed"])
+    check("openai: edit: stream: bytes as of `paint --from`",
+          base64.b64decode(events[-1].b64_json) == wanted)
 
 
 def answer_times(daemon, path, seconds):
