@@ -70,7 +70,7 @@ pub struct Work {
 /// What was done since the kiosk was started.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Counts {
-    /// Pictures that were painted.
+    /// Pictures that were painted, those between the stops of a walk aside.
     pub painted: u64,
     /// Pictures that could not be painted.
     pub failed: u64,

@@ -112,7 +112,11 @@ impl Exhibit {
     /// Shows an unfinished picture.
     pub fn sketch(&mut self, picture: &RgbImage) -> Result<(), SiteError> {
         let frame = self.frame(picture);
-        self.turn_and_show(&frame)
+        let shown = self.turn_and_show(&frame);
+        if self.board.is_watched() {
+            self.board.write(|state| state.frame = Some(Arc::new(frame)));
+        }
+        shown
     }
 
     /// Says what is wrong, over the last picture if there is one.

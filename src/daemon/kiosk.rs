@@ -309,6 +309,7 @@ impl<S: Site> Kiosk<S> {
     fn accept(&mut self, mut finished: Finished, show: bool) -> Finished {
         let kept = self.gallery.add(&finished.file, &finished.request, &self.site.now());
         finished.name = kept.as_ref().ok().cloned();
+        self.count(|counts| counts.painted += 1);
         if show {
             self.hang(&finished);
         }
@@ -369,7 +370,6 @@ impl<S: Site> Kiosk<S> {
         let took = begun.duration_until(&self.site.now()).as_secs_f64();
         self.desk.board().write(|state| {
             state.model.clone_from(&finished.request.model);
-            state.counts.painted += 1;
             state.counts.seconds += took;
         });
         Ok(finished)

@@ -24,9 +24,9 @@ use crate::paint::{Request, Size};
 
 /// What a picture of the default playlist is painted from.
 const PLAYLIST: &[&str] = &[
-    "a __colour__ sun over __colour__ {mountains|hills|the sea} __time_of_day__, __style__",
-    "a __colour__ {flower on __colour__ background|balloon over __colour__ hills}, __style__",
-    "{2::|a __colour__ planet, |__colour__ waves, }__colour__ {desert|forest} __time_of_day__, __style__",
+    "a __colour__ sun over {2::__colour__ mountains|2::__colour__ hills|the sea} __time_of_day__, __style__",
+    "a __colour__ {flower on a __colour__ background|hot air balloon over __colour__ hills}, __style__",
+    "{a __colour__ planet|__colour__ and __colour__ waves|a __colour__ forest __time_of_day__}, __style__",
 ];
 const COLOURS: &[&str] = &["red", "orange", "yellow", "green", "teal", "blue", "purple", "pink"];
 const STYLES: &[&str] = &["flat", "watercolour", "ink", "pastel"];
