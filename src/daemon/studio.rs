@@ -13,7 +13,7 @@ use super::board::{Source, Work};
 use super::config::Config;
 use super::desk::{Desk, Finished};
 use super::exhibit::Exhibit;
-use super::pace::Pace;
+use super::pace::{Pace, Plan};
 use super::site::{Notice, Site, SiteError};
 use crate::paint::infotext::Infotext;
 use crate::paint::{Paint, Painting, Progress, Request, Sizes, Stage, png};
@@ -27,6 +27,8 @@ const COOLER: f64 = 5.0;
 pub(super) struct Studio<P> {
     painter: Option<P>,
     pace: Pace,
+    /// The model's.
+    sizes: Option<Sizes>,
     /// Steps that the model takes if it is not told how many, once a picture was painted so.
     usual_steps: Option<usize>,
     /// When it was last used.
@@ -84,8 +86,13 @@ impl<P: Paint> Studio<P> {
         config: &Config,
         desk: &Desk,
     ) -> Result<Self, SiteError> {
-        let mut studio =
-            Self { painter: None, pace: Pace::default(), usual_steps: None, used: site.now() };
+        let mut studio = Self {
+            painter: None,
+            pace: Pace::default(),
+            sizes: None,
+            usual_steps: None,
+            used: site.now(),
+        };
         studio.painter(site, config, desk)?;
         Ok(studio)
     }
@@ -100,8 +107,8 @@ impl<P: Paint> Studio<P> {
             Some(painter) => painter,
             None => site.painter(config)?,
         };
-        let sizes: Option<Sizes> = painter.sizes();
-        desk.set_rules(|rules| rules.model = sizes);
+        self.sizes = painter.sizes();
+        desk.set_rules(|rules| rules.model = self.sizes);
         desk.board().write(|state| state.loaded = true);
         Ok(self.painter.insert(painter))
     }
@@ -147,7 +154,7 @@ impl<P: Paint> Studio<P> {
             other => other?,
         };
         painting.warnings.iter().for_each(|warning| log::warn!("{warning}"));
-        self.pace.measure(painting.timings, painting.request.steps);
+        self.pace.measure(painting.timings, &painting.request);
         if !chosen {
             self.usual_steps.get_or_insert(painting.request.steps);
         }
@@ -158,14 +165,12 @@ impl<P: Paint> Studio<P> {
         Ok(finished)
     }
 
-    /// The request with so many steps as can be done in time.
+    /// The request with as many steps, and as large, as can be done in time.
     fn in_time(&self, request: &Request, within: Option<Duration>) -> Request {
-        let mut request = request.clone();
-        if let Some(within) = within {
-            let steps = request.steps.or(self.usual_steps);
-            request.steps = steps.map(|steps| self.pace.steps(steps, within));
-        }
-        request
+        let steps = request.steps.or(self.usual_steps);
+        let (Some(within), Some(steps)) = (within, steps) else { return request.clone() };
+        let plan = self.pace.plan(Plan { steps, size: request.size }, within, self.sizes);
+        Request { steps: Some(plan.steps), size: plan.size, ..request.clone() }
     }
 
     fn watched<S: Site<Painter = P>>(
