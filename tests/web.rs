@@ -400,6 +400,7 @@ fn the_web_ui_s_lists_are_there_and_its_errors_have_its_shape() {
             (json!({ "prompt": PROMPT, "n_iter": 99 }), 400, "batch_size x n_iter is 99"),
             (json!({ "prompt": PROMPT, "steps": "many" }), 422, "many"),
             (json!({ "prompt": "" }), 400, "prompt"),
+            (json!([]), 422, "JSON"),
         ] {
             let answer = client.post("/sdapi/v1/txt2img", &asked).await;
             assert_eq!(answer.status, status, "{asked}");
@@ -562,6 +563,8 @@ fn a_picture_can_begin_with_one_that_was_sent() {
         let address = json!({ "prompt": PROMPT, "init_images": ["http://evil.example/a.png"] });
         let answer = client.post("/sdapi/v1/img2img", &address).await;
         assert!(answer.json()["detail"].as_str().unwrap().contains("nothing is fetched"));
+        let answer = client.post("/sdapi/v1/img2img", &json!([])).await;
+        assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
         let answer = client.post("/sdapi/v1/img2img", &json!({ "prompt": PROMPT })).await;
         assert_eq!(answer.json()["detail"], "Init image not found");
     });

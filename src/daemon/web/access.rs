@@ -1,9 +1,9 @@
 //! Who is answered.
 //!
-//! With a token, whoever knows it: as `Authorization: Bearer`, as the password of `Basic`, or by the
-//! cookie that the page got for it. Without one, only this machine is served; a browser on it may
-//! be led here by a page of strangers, so that the request must be addressed to this machine by name
-//! (else a foreign name was made to point here), and what changes something must not come from
+//! With a token, whoever knows it: as `Authorization: Bearer`, as the password of `Basic`, or by
+//! the cookie that the page got for it. Without one, only this machine is served; a browser on it
+//! may be led here by a page of strangers, so that the request must be addressed to this machine by
+//! name (else a foreign name was made to point here), and what changes something must not come from
 //! another origin.
 
 use std::net::IpAddr;

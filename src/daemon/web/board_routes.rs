@@ -1,5 +1,5 @@
-//! `/api/state`, `/api/events`, `/api/schedule`, and calls: the next picture, stop this one, read the
-//! settings again.
+//! `/api/state`, `/api/events`, `/api/schedule`, and calls: the next picture, stop this one, read
+//! the settings again.
 
 use std::sync::Arc;
 

@@ -71,7 +71,8 @@ async fn list(
     Json(json!({ "pictures": pictures, "more": found.next().is_some() }))
 }
 
-/// Where the older pictures begin. Of one that was removed meanwhile, its name still says when it was.
+/// Where the older pictures begin. Of one that was removed meanwhile, the name still says when it
+/// was painted.
 fn behind(entries: &[Entry], name: &str) -> usize {
     let place = entries.iter().position(|entry| entry.name == name);
     let older = || entries.iter().position(|entry| *entry.name < *name);

@@ -50,7 +50,7 @@ fn yes() -> bool {
 
 /// `POST /api/orders`: the order's number at once; it is painted when its turn comes.
 async fn order(State(reception): State<Arc<Reception>>, body: Bytes) -> Result<Response, Problem> {
-    let order: Order = read::json(&body)?;
+    let order: Order = aside(move || read::json(&body)).await?;
     let from = order.from.map(|upload| aside(move || upload.beginning()));
     let from = match from {
         Some(from) => Some(from.await?),

@@ -1,4 +1,5 @@
-//! What goes wrong with a request: a status and a sentence. Every interface has its own shape for it.
+//! What goes wrong with a request: a status and a sentence. Every interface has its own shape for
+//! it.
 
 use std::fmt;
 use std::time::Duration;

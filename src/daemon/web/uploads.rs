@@ -1,4 +1,5 @@
-//! Pictures that clients send to begin with: in base64 or as files, never as addresses to be fetched.
+//! Pictures that clients send to begin with: in base64 or as files, never as addresses to be
+//! fetched.
 
 use std::sync::Arc;
 

@@ -66,7 +66,10 @@ async fn models(State(reception): State<Arc<Reception>>) -> Json<Value> {
 }
 
 async fn samplers() -> Json<Value> {
-    let sampler = |kind: SamplerKind| json!({ "name": kind.display_name(), "aliases": [kind.name()], "options": {} });
+    let sampler = |kind: SamplerKind| {
+        let (name, alias) = (kind.display_name(), kind.name());
+        json!({ "name": name, "aliases": [alias], "options": {} })
+    };
     Json(SamplerKind::ALL.into_iter().map(sampler).collect())
 }
 

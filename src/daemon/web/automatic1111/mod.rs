@@ -1,4 +1,5 @@
-//! `/sdapi/v1`: the interface of AUTOMATIC1111's web UI, as far as programs that talk to it need it.
+//! `/sdapi/v1`: the interface of AUTOMATIC1111's web UI, as far as programs that talk to it need
+//! it.
 
 mod batches;
 mod lists;

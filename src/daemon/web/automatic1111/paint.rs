@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
 use serde::Deserialize;
-use serde_json::{Number, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 use super::super::problem::Problem;
 use super::super::uploads::{self, Upload};
@@ -36,7 +36,7 @@ struct Asked {
     n_iter: Option<usize>,
     send_images: Option<bool>,
     init_images: Option<Vec<String>>,
-    include_init_images: bool,
+    include_init_images: Option<bool>,
     mask: Option<String>,
     /// Not 0 where the mask is white for what may not change.
     inpainting_mask_invert: Option<u8>,
@@ -48,8 +48,7 @@ pub(super) async fn txt2img(
     State(reception): State<Arc<Reception>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let body = body.map_err(|rejection| read::body(&rejection))?;
-    let (asked, parameters): (Asked, Value) = (read::json(&body)?, read::json(&body)?);
+    let (asked, parameters) = Asked::read(body).await?;
     let requests = asked.requests(reception.pictures)?;
     let (images, info) = paint(&reception, requests).await?;
     Ok(answer(&asked, images, parameters, &info))
@@ -60,10 +59,9 @@ pub(super) async fn img2img(
     State(reception): State<Arc<Reception>>,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Value>, Failure> {
-    let body = body.map_err(|rejection| read::body(&rejection))?;
-    let (asked, mut parameters): (Asked, Value) = (read::json(&body)?, read::json(&body)?);
-    if !asked.include_init_images {
-        (parameters["init_images"], parameters["mask"]) = (Value::Null, Value::Null);
+    let (asked, mut parameters) = Asked::read(body).await?;
+    if !asked.include_init_images.unwrap_or(false) {
+        parameters.extend(["init_images", "mask"].map(|name| (name.to_owned(), Value::Null)));
     }
     let (upload, inverted) = asked.upload()?;
     let from = aside(move || beginning(&upload, inverted)).await?;
@@ -81,12 +79,25 @@ fn beginning(upload: &Upload, inverted: bool) -> Result<Beginning, Problem> {
     Ok(from)
 }
 
-fn answer(asked: &Asked, images: Vec<String>, parameters: Value, info: &Value) -> Json<Value> {
+fn answer(
+    asked: &Asked,
+    images: Vec<String>,
+    parameters: Map<String, Value>,
+    info: &Value,
+) -> Json<Value> {
     let images = if asked.send_images.unwrap_or(true) { images } else { Vec::new() };
     Json(json!({ "images": images, "parameters": parameters, "info": info.to_string() }))
 }
 
 impl Asked {
+    /// What is asked for, and all that was sent.
+    async fn read(
+        body: Result<Bytes, BytesRejection>,
+    ) -> Result<(Self, Map<String, Value>), Problem> {
+        let body = body.map_err(|rejection| read::body(&rejection))?;
+        aside(move || Ok((read::json(&body)?, read::json(&body)?))).await
+    }
+
     /// A request for every picture, with seeds one after the other.
     fn requests(&self, most: usize) -> Result<Vec<Request>, Problem> {
         let count = self.batch_size.unwrap_or(1).saturating_mul(self.n_iter.unwrap_or(1));

@@ -1,5 +1,5 @@
-//! How far the pictures of this interface are, and stopping them. Pictures of the schedule are none of
-//! a client's business: it neither sees nor stops them here.
+//! How far the pictures of this interface are, and stopping them. Pictures of the schedule are none
+//! of a client's business: it neither sees nor stops them here.
 
 use std::sync::Arc;
 
@@ -81,7 +81,8 @@ fn busy(batch: &Batch, state: &daemon::State, without_image: bool) -> Value {
     told(progress, left, &state, picture.map_or(Value::Null, |file| preview::base64(&file).into()))
 }
 
-/// `POST /interrupt`: what is being painted stops within a step, the rest of its batch is taken back.
+/// `POST /interrupt`: what is being painted stops within a step, the rest of its batch is taken
+/// back.
 pub(super) async fn interrupt(State(reception): State<Arc<Reception>>) -> Json<Value> {
     if let Some(batch) = current(&reception) {
         batch.interrupt();

@@ -54,7 +54,8 @@ impl Form {
                 "image" | "image[]" => form.image = Some(bytes(part).await?),
                 "mask" => form.mask = Some(bytes(part).await?),
                 _ => {
-                    let text = part.text().await.map_err(damaged)?;
+                    // UTF-8 whatever its charset, whose tables would only make the binary larger.
+                    let text = String::from_utf8_lossy(&bytes(part).await?).into_owned();
                     let value = value(&name, text);
                     fields.insert(name, value);
                 }

@@ -1,5 +1,5 @@
-//! `/v1`: OpenAI's interface for pictures, with a few fields more (`seed`, `steps`, `guidance_scale`,
-//! `negative_prompt`).
+//! `/v1`: OpenAI's interface for pictures, with a few fields more (`seed`, `steps`,
+//! `guidance_scale`, `negative_prompt`).
 
 mod edits;
 mod generations;
