@@ -16,12 +16,11 @@ use std::time::Duration;
 
 use image::{Rgb, RgbImage};
 use jiff::Zoned;
-#[cfg(feature = "web")]
-use pochade::daemon::web::WebSettings;
 use pochade::daemon::{
-    Call, Config, Desk, Display, FreeSpace, Kiosk, Notice, Outcome, Refusal, Site, SiteError,
-    Source, Wish,
+    Call, Config, Desk, FreeSpace, Kiosk, Notice, Outcome, Refusal, Site, SiteError, Source, Wish,
 };
+#[cfg(feature = "web")]
+use pochade::daemon::{Display, web::WebSettings};
 use pochade::diffusion::SamplerKind;
 use pochade::display::{Pace, Screen, ScreenError, ScreenInfo, ScreenSettings};
 use pochade::paint::{Paint, Painting, Progress, Request, Resolved, Size, Stage, Timings};
