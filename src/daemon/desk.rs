@@ -257,7 +257,11 @@ impl Desk {
     /// A picture is being painted from now on, of this order or of none.
     pub(super) fn begin(&self, id: Option<u64>) {
         let mut inbox = self.inbox();
-        (inbox.at_work, inbox.interrupt) = (Some(id.unwrap_or(0)), false);
+        let id = Some(id.unwrap_or(0));
+        // An order was at work when it was taken; it may have been stopped since.
+        if inbox.at_work != id {
+            (inbox.at_work, inbox.interrupt) = (id, false);
+        }
     }
 
     /// Whether what is being painted is to stop.
@@ -275,7 +279,9 @@ impl Desk {
 
     fn taken(&self, inbox: &mut Inbox) -> Option<Call> {
         let call = inbox.take();
-        if matches!(call, Some(Call::Order(_))) {
+        if let Some(Call::Order(order)) = &call {
+            // Whoever takes it back from now on stops it.
+            (inbox.at_work, inbox.interrupt) = (Some(order.id), false);
             self.post(inbox);
         }
         call
@@ -347,6 +353,17 @@ mod tests {
         assert!(!desk.interrupts());
         desk.interrupt();
         assert!(desk.interrupts() && desk.end(Duration::ZERO));
+    }
+
+    #[test]
+    fn an_order_that_is_taken_back_before_its_first_step_is_not_painted() {
+        let desk = Desk::default();
+        let id = desk.order(wish("a"), |_| {}).unwrap();
+        let order = desk.take();
+        assert!(desk.cancel(id), "between the line and the easel");
+        desk.begin(Some(id));
+        assert!(desk.interrupts());
+        drop(order);
     }
 
     #[test]
