@@ -61,14 +61,14 @@ fn a_picture_to_begin_with_is_used_as_in_diffusers() {
 }
 
 #[test]
-#[cfg(feature = "default-model")]
 fn what_a_mask_covers_stays_to_the_pixel() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/default");
     let image = image::open(fixtures().join("red-sun.png")).unwrap().to_rgb8();
     let mask = GrayImage::from_fn(128, 128, |_, y| Luma([if y < 64 { 0 } else { 255 }]));
     let (strength, mask) = (0.9, Some(Arc::new(mask)));
     let from = Some(Beginning { image: Arc::new(image.clone()), strength, mask });
     let request = Request { from, steps: Some(4), ..red_sun() };
-    let mut painter = Painter::open(None, None).unwrap();
+    let mut painter = Painter::open(Some(&folder), None).unwrap();
     let mut steps = Vec::new();
     let painting = painter.paint(&request, &mut |progress| {
         steps.push((progress.step, progress.steps));

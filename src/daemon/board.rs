@@ -87,7 +87,7 @@ pub struct State {
     pub version: u64,
     /// What the kiosk does, in a few words.
     pub status: String,
-    /// The model's name, once it was read.
+    /// The model's name.
     pub model: String,
     /// What is being painted.
     pub work: Option<Work>,

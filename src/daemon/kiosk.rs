@@ -369,7 +369,6 @@ impl<S: Site> Kiosk<S> {
         let finished = self.studio.paint(room, &Task { request, id, source, seen })?;
         let took = begun.duration_until(&self.site.now()).as_secs_f64();
         self.desk.board().write(|state| {
-            state.model.clone_from(&finished.request.model);
             state.counts.seconds += took;
         });
         Ok(finished)

@@ -109,7 +109,8 @@ impl<P: Paint> Studio<P> {
         };
         self.sizes = painter.sizes();
         desk.set_rules(|rules| rules.model = self.sizes);
-        desk.board().write(|state| state.loaded = true);
+        let name = painter.name();
+        desk.board().write(|state| (state.loaded, state.model) = (true, name));
         Ok(self.painter.insert(painter))
     }
 

@@ -493,6 +493,10 @@ impl Paint for Painter {
         request.ram.map(|ram| self.keep_within(&settings, ram)).transpose()
     }
 
+    fn name(&self) -> String {
+        self.model_name()
+    }
+
     fn sizes(&self) -> Option<Sizes> {
         Some(self.limits.sizes)
     }

@@ -36,6 +36,11 @@ pub trait Paint {
         Ok(None)
     }
 
+    /// The model's name; empty where there is none.
+    fn name(&self) -> String {
+        String::new()
+    }
+
     /// The sizes it paints; `None` where any will do.
     fn sizes(&self) -> Option<Sizes> {
         None
