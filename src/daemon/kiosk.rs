@@ -166,8 +166,13 @@ impl<S: Site> Kiosk<S> {
         let now = self.site.now();
         let left =
             |until: &Zoned| Duration::try_from(now.duration_until(until)).unwrap_or_default();
-        let next = self.way.as_ref().filter(|_| self.strolls()).map(|way| left(&way.next));
-        left(&self.due).min(LOOK).min(next.unwrap_or(LOOK))
+        let due = left(&self.due).min(LOOK);
+        match &self.way {
+            _ if !self.strolls() => due,
+            Some(way) => left(&way.next).min(due),
+            // It sets out at once.
+            None => Duration::ZERO,
+        }
     }
 
     /// What is done without a call: the picture changes, or one is painted ahead.
@@ -212,9 +217,12 @@ impl<S: Site> Kiosk<S> {
 
     /// Whether the screen is to go on from picture to picture, and can.
     fn strolls(&self) -> bool {
+        let now = self.site.now();
         self.config.schedule.walk.is_some()
             && self.exhibit.is_live()
-            && self.site.now() >= self.paint_again
+            && self.hung.is_some()
+            && now >= self.paint_again
+            && !self.is_quiet(&now)
     }
 
     fn wants_stock(&self) -> bool {
@@ -234,7 +242,10 @@ impl<S: Site> Kiosk<S> {
     /// One picture further along the way.
     fn stroll(&mut self, now: &Zoned) {
         if self.way.is_none() {
-            self.way = self.set_out();
+            match self.set_out() {
+                Ok(way) => self.way = way,
+                Err(error) => return self.failed(Failure::Trouble(error)),
+            }
         }
         let (Some(way), Some(span)) = (&mut self.way, self.config.schedule.walk) else { return };
         if *now < way.next {
@@ -252,12 +263,12 @@ impl<S: Site> Kiosk<S> {
     }
 
     /// The way from what hangs to something of the playlist, which is reached when it is due.
-    fn set_out(&mut self) -> Option<Way> {
-        let hung = self.hung.clone()?;
-        let prompt = self.prompt(&self.playlist()).ok()?;
+    fn set_out(&mut self) -> Result<Option<Way>, SiteError> {
+        let Some(hung) = self.hung.clone() else { return Ok(None) };
+        let prompt = self.prompt(&self.playlist())?;
         let to = (prompt, self.random.u64(..1 << 32));
         let times = [self.site.now(), self.due.clone()];
-        Some(Way::new(&hung, &self.config.request, to, times))
+        Ok(Some(Way::new(&hung, &self.config.request, to, times)))
     }
 
     /// Shows another picture: the end of the way, one that is ready, or else one that is painted
