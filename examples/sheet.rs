@@ -2,7 +2,8 @@
 //! docs/pictures/first.png`.
 //!
 //! The list has one picture a line, its seed and its words: `7 a red sun over blue mountains at
-//! dusk`. The sheet is four pictures wide.
+//! dusk`. The sheet is four pictures wide,
+//! one of many a square.
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::path::Path;
 use image::{Rgb, RgbImage, imageops};
 use pochade::paint::{Paint, Painter, Request};
 
-const COLUMNS: u32 = 4;
+const FEWEST_COLUMNS: u32 = 4;
 const GAP: u32 = 4;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,12 +35,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Pictures of one size side by side on white.
 fn sheet(pictures: &[RgbImage]) -> RgbImage {
     let (width, height) = pictures.first().map_or((0, 0), RgbImage::dimensions);
-    let rows = (pictures.len() as u32).div_ceil(COLUMNS);
-    let across = COLUMNS.min(pictures.len() as u32);
+    let count = pictures.len() as u32;
+    let columns = count.isqrt().max(FEWEST_COLUMNS);
+    let (rows, across) = (count.div_ceil(columns), columns.min(count));
     let size = (across * (width + GAP), rows * (height + GAP));
     let mut sheet = RgbImage::from_pixel(size.0 + GAP, size.1 + GAP, Rgb([255; 3]));
     for (i, picture) in (0..).zip(pictures) {
-        let (x, y) = (i % COLUMNS * (width + GAP) + GAP, i / COLUMNS * (height + GAP) + GAP);
+        let (x, y) = (i % columns * (width + GAP) + GAP, i / columns * (height + GAP) + GAP);
         imageops::replace(&mut sheet, picture, i64::from(x), i64::from(y));
     }
     sheet
