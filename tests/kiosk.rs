@@ -559,6 +559,15 @@ fn the_example_says_what_the_defaults_are() {
     assert_eq!((&short.web, web), (&None, Some(WebSettings::default())));
     let shown = |display: &Display| Display { night: None, ..display.clone() };
     assert_eq!(shown(&whole.display), none.display);
+    #[cfg(feature = "mqtt")]
+    {
+        let [mut mqtt, bare] =
+            [&whole, &Config::parse("[mqtt]\nbroker = \"b\"\n[mqtt.fleet]").unwrap()]
+                .map(|config| config.mqtt.clone().unwrap());
+        (mqtt.broker, mqtt.user, mqtt.password_file, mqtt.name) =
+            (bare.broker.clone(), None, None, None);
+        assert_eq!(mqtt, bare);
+    }
     assert!(whole.model.is_some() && whole.hottest.is_some() && whole.within.is_some());
 }
 

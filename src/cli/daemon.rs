@@ -7,6 +7,8 @@ use clap::Args;
 use jiff::Zoned;
 
 use super::Console;
+#[cfg(feature = "mqtt")]
+use crate::daemon::Mqtt;
 #[cfg(feature = "web")]
 use crate::daemon::web;
 use crate::daemon::{Config, Desk, Kiosk, Moment, System, buttons, signals};
@@ -32,6 +34,8 @@ pub(super) fn daemon(args: &DaemonArgs) -> anyhow::Result<()> {
     let buttons = config.buttons.clone();
     #[cfg(feature = "web")]
     let web = config.web.clone();
+    #[cfg(feature = "mqtt")]
+    let mqtt = config.mqtt.clone();
     let kiosk = Kiosk::open(System::default(), Some(&args.config), config, desk);
     let mut kiosk = kiosk.map_err(|error| anyhow!(error))?;
     buttons::listen(&buttons, &kiosk.handle()).map_err(|error| anyhow!(error))?;
@@ -39,7 +43,11 @@ pub(super) fn daemon(args: &DaemonArgs) -> anyhow::Result<()> {
     let server = web.map(|settings| web::start(&settings, kiosk.handle())).transpose();
     #[cfg(feature = "web")]
     let _server = server.map_err(|problem| anyhow!(problem))?;
+    #[cfg(feature = "mqtt")]
+    let mqtt = mqtt.map(|settings| Mqtt::start(&settings, kiosk.handle())).transpose()?;
     kiosk.run();
+    #[cfg(feature = "mqtt")]
+    mqtt.into_iter().for_each(Mqtt::stop);
     Ok(())
 }
 
@@ -69,6 +77,11 @@ pub(super) fn validate(args: &DaemonArgs, console: &mut Console<'_>) -> anyhow::
     )?;
     #[cfg(feature = "web")]
     writeln!(out, "page: {}", page(config.web.as_ref())?)?;
+    #[cfg(feature = "mqtt")]
+    if let Some(mqtt) = &config.mqtt {
+        let name = mqtt.own_name().map_err(|problem| anyhow!(problem))?;
+        writeln!(out, "mqtt: {}, port {}, as {name}", mqtt.broker, mqtt.port)?;
+    }
     let moment = Moment { now: Zoned::now(), southern: schedule.southern };
     let now = schedule.playlist(moment.now.time());
     // The same at every call, so that a change is seen.

@@ -6,6 +6,7 @@
 
 mod arguments;
 mod bench;
+mod completions;
 #[cfg(feature = "kiosk")]
 mod daemon;
 #[cfg(feature = "eval")]
@@ -31,6 +32,7 @@ use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
 pub use arguments::{BenchArgs, HowArgs, InspectArgs, PaintArgs, Parts};
+pub use completions::CompletionsArgs;
 #[cfg(feature = "kiosk")]
 pub use daemon::DaemonArgs;
 #[cfg(feature = "eval")]
@@ -129,6 +131,8 @@ pub enum Command {
     /// Check the daemon's configuration and show what it would paint.
     #[cfg(feature = "kiosk")]
     ValidateConfig(DaemonArgs),
+    /// Print what a shell needs to complete this command line.
+    Completions(CompletionsArgs),
 }
 
 impl Command {
@@ -220,6 +224,7 @@ pub fn run(studio: &impl Studio, cli: &Cli, console: &mut Console<'_>) -> anyhow
         Command::Daemon(args) => daemon::daemon(args),
         #[cfg(feature = "kiosk")]
         Command::ValidateConfig(args) => daemon::validate(args, console),
+        Command::Completions(args) => completions::completions(*args, console),
     }
 }
 

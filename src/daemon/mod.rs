@@ -11,6 +11,8 @@ mod gallery;
 mod gate;
 mod guard;
 mod kiosk;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod pace;
 mod rules;
 pub mod signals;
@@ -30,6 +32,8 @@ pub use gallery::{Entry, FreeSpace, Gallery, Keep, free_space};
 pub use gate::{Gate, GateError};
 pub use guard::Guard;
 pub use kiosk::{Handle, Kiosk};
+#[cfg(feature = "mqtt")]
+pub use mqtt::{FleetSettings, Mqtt, MqttSettings};
 pub use rules::{Refusal, Rules};
 pub use site::{Notice, Site, SiteError};
 pub use system::System;

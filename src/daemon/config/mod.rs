@@ -13,6 +13,8 @@ use self::tables::{Bytes, File, GalleryTable, ModelTable, OrdersTable, PaintTabl
 use super::gallery::Keep;
 use super::gate::Gate;
 use super::guard::Guard;
+#[cfg(feature = "mqtt")]
+use super::mqtt::MqttSettings;
 use super::rules::Rules;
 use super::times::Between;
 #[cfg(feature = "web")]
@@ -153,6 +155,9 @@ pub struct Config {
     /// Where its page is served, if anywhere.
     #[cfg(feature = "web")]
     pub web: Option<WebSettings>,
+    /// Where the kiosk is published, if anywhere.
+    #[cfg(feature = "mqtt")]
+    pub mqtt: Option<MqttSettings>,
 }
 
 /// A button that connects a pin to ground.
@@ -259,6 +264,8 @@ impl Config {
             buttons: file.button,
             #[cfg(feature = "web")]
             web: file.web.map(WebSettings::checked).transpose()?,
+            #[cfg(feature = "mqtt")]
+            mqtt: file.mqtt,
         })
     }
 

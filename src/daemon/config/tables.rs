@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Button, Display, Quiet};
+#[cfg(feature = "mqtt")]
+use crate::daemon::mqtt::MqttSettings;
 use crate::daemon::times::{Between, Span};
 #[cfg(feature = "web")]
 use crate::daemon::web::WebSettings;
@@ -29,6 +31,8 @@ pub(super) struct File {
     pub button: Vec<Button>,
     #[cfg(feature = "web")]
     pub web: Option<WebSettings>,
+    #[cfg(feature = "mqtt")]
+    pub mqtt: Option<MqttSettings>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
