@@ -583,6 +583,8 @@ fn settings_that_make_no_sense_are_answered_with_one_sentence() {
         "[paint]\nsampler = \"heun\"",
         "[model]\nram = \"256\"",
         "[screen]\nkind = \"hologram\"",
+        "[screen]\nkind = \"waveshare\"",
+        "[screen]\nkind = \"waveshare\"\npanel = \"7in5\"",
         "[display]\nbackground = \"black\"",
         "[display]\nbrightness = 2.0",
         "[gallery]\npictures = 0",

@@ -9,12 +9,14 @@ use mipidsi::interface::InterfacePixelFormat;
 use mipidsi::models::{GC9A01, ILI9341Rgb565, ILI9488Rgb666, Model};
 
 use super::epaper::panels::{AC073TC1A, E640, E673, EL133UF1, UC8159_600, UC8159_640};
-use super::epaper::{EPaper, Inking, Panel, Pins};
+use super::epaper::{EPaper, Inking, Panel, Pins, waveshare as tables};
 use super::lcd::{Controller, Lcd, Mounting, St7789, Wires, rgb565, rgb666};
 use super::pins::{Bus, Line, board, header_chip};
-use super::{InkyPanel, Screen, ScreenError, ScreenKind, ScreenSettings, ScreenSize};
+use super::{
+    InkyPanel, Screen, ScreenError, ScreenKind, ScreenSettings, ScreenSize, WavesharePanel,
+};
 
-/// Opens a panel: `inky`, or one of the colour screens.
+/// Opens a panel: `inky`, `waveshare`, or one of the colour screens.
 pub(super) fn open(settings: &ScreenSettings) -> Result<Box<dyn Screen>, ScreenError> {
     match settings.kind {
         ScreenKind::St7789 => lcd(settings, ST7789, st7789(settings)),
@@ -30,12 +32,13 @@ pub(super) fn open(settings: &ScreenSettings) -> Result<Box<dyn Screen>, ScreenE
             let controller = Controller { model: GC9A01, name: "GC9A01", colour: rgb565 };
             lcd(settings, Usual { inverted: true, ..ILI }, controller)
         }
+        ScreenKind::Waveshare => waveshare(settings),
         _ => inky(settings),
     }
 }
 
-/// The table of a board.
-fn table(panel: InkyPanel) -> &'static Panel {
+/// The table of a board of Pimoroni's.
+fn inky_table(panel: InkyPanel) -> &'static Panel {
     match panel {
         InkyPanel::E673 => &E673,
         InkyPanel::E640 => &E640,
@@ -46,14 +49,32 @@ fn table(panel: InkyPanel) -> &'static Panel {
     }
 }
 
+/// The table of a panel of Waveshare's.
+fn waveshare_table(panel: WavesharePanel) -> &'static Panel {
+    match panel {
+        WavesharePanel::Epd7in3e => &tables::EPD_7IN3E,
+        WavesharePanel::Epd7in3f => &tables::EPD_7IN3F,
+        WavesharePanel::Epd7in3g => &tables::EPD_7IN3G,
+        WavesharePanel::Epd5in65f => &tables::EPD_5IN65F,
+        WavesharePanel::Epd4in01f => &tables::EPD_4IN01F,
+        WavesharePanel::Epd4in37g => &tables::EPD_4IN37G,
+        WavesharePanel::Epd7in5V2 => &tables::EPD_7IN5_V2,
+        WavesharePanel::Epd7in5bV2 => &tables::EPD_7IN5B_V2,
+        WavesharePanel::Epd5in83V2 => &tables::EPD_5IN83_V2,
+        WavesharePanel::Epd5in83bV2 => &tables::EPD_5IN83B_V2,
+        WavesharePanel::Epd4in26 => &tables::EPD_4IN26,
+        WavesharePanel::Epd4in2V2 => &tables::EPD_4IN2_V2,
+    }
+}
+
 fn chip(settings: &ScreenSettings) -> PathBuf {
     settings.pins.chip.clone().unwrap_or_else(header_chip)
 }
 
 /// An Inky Impression on the pins that all of them use.
 fn inky(settings: &ScreenSettings) -> Result<Box<dyn Screen>, ScreenError> {
-    let panel = match settings.panel {
-        Some(panel) => table(panel),
+    let panel = match settings.inky().map_err(ScreenError::Settings)? {
+        Some(panel) => inky_table(panel),
         None => board(Path::new("/dev/i2c-1"))?
             .panel()
             .map_err(|error| ScreenError::Settings(error.to_string()))?,
@@ -67,9 +88,37 @@ fn inky(settings: &ScreenSettings) -> Result<Box<dyn Screen>, ScreenError> {
         data: Line::output(&chip, pins.data.unwrap_or(22))?,
         selects: selects(panel, &chip)?,
         busy: Line::input(&chip, pins.busy.unwrap_or(17))?,
+        power: None,
     };
+    Ok(epaper(panel, bus, pins, settings))
+}
+
+/// A panel of Waveshare's on the pins of its HATs. The kernel selects it; nothing is high, and so
+/// it is not fed, before the first frame.
+fn waveshare(settings: &ScreenSettings) -> Result<Box<dyn Screen>, ScreenError> {
+    let panel = waveshare_table(settings.waveshare().map_err(ScreenError::Settings)?);
+    let pins = &settings.pins;
+    let chip = chip(settings);
+    let device = settings.device.as_deref().unwrap_or(Path::new("/dev/spidev0.0"));
+    let bus = Bus::open(device, settings.hertz.unwrap_or(panel.hertz))?;
+    let pins = Pins {
+        reset: Line::low(&chip, pins.reset.unwrap_or(17))?,
+        data: Line::low(&chip, pins.data.unwrap_or(25))?,
+        selects: Vec::new(),
+        busy: Line::pulled_down(&chip, pins.busy.unwrap_or(24))?,
+        power: Some(Line::low(&chip, pins.power.unwrap_or(18))?),
+    };
+    Ok(epaper(panel, bus, pins, settings))
+}
+
+fn epaper(
+    panel: &'static Panel,
+    bus: Bus,
+    pins: Pins<Line, Line>,
+    settings: &ScreenSettings,
+) -> Box<dyn Screen> {
     let inking = Inking { saturation: settings.saturation, dithering: settings.dithering };
-    Ok(Box::new(EPaper::new(panel, bus, pins, Delay, inking)))
+    Box::new(EPaper::new(panel, bus, pins, Delay, inking))
 }
 
 /// The pins that select the controllers. The one of a panel with one controller is often held by
@@ -179,18 +228,25 @@ fn pulse(name: &str, mut pin: Line) -> Result<Line, ScreenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::display::PanelName;
 
     #[test]
     fn a_bus_that_is_not_there_is_named_with_what_helps() {
-        let settings = ScreenSettings {
-            kind: ScreenKind::Inky,
-            panel: Some(InkyPanel::E673),
-            device: Some("/dev/spidev9.9".into()),
-            ..ScreenSettings::default()
-        };
-        let error = open(&settings).err().unwrap().to_string();
-        assert!(error.starts_with("'/dev/spidev9.9' cannot be used"), "{error}");
-        assert!(error.contains("dtparam=spi=on"), "{error}");
+        let panels = [
+            (ScreenKind::Inky, PanelName::Inky(InkyPanel::E673)),
+            (ScreenKind::Waveshare, PanelName::Waveshare(WavesharePanel::Epd7in5V2)),
+        ];
+        for (kind, panel) in panels {
+            let settings = ScreenSettings {
+                kind,
+                panel: Some(panel),
+                device: Some("/dev/spidev9.9".into()),
+                ..ScreenSettings::default()
+            };
+            let error = open(&settings).err().unwrap().to_string();
+            assert!(error.starts_with("'/dev/spidev9.9' cannot be used"), "{error}");
+            assert!(error.contains("dtparam=spi=on"), "{error}");
+        }
     }
 
     #[test]

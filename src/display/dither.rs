@@ -245,13 +245,14 @@ mod tests {
     use proptest::prelude::*;
     use std::sync::OnceLock;
 
-    const ALL: [Inks; 8] = [
+    const ALL: [Inks; 9] = [
         Inks::Spectra6,
         Inks::SevenColour,
         Inks::SevenColourLarge,
         Inks::BlackWhite,
         Inks::BlackWhiteRed,
         Inks::BlackWhiteYellow,
+        Inks::BlackWhiteYellowRed,
         Inks::Grey4,
         Inks::Grey16,
     ];

@@ -24,6 +24,7 @@ mod layout;
 #[cfg(feature = "panels")]
 mod lcd;
 mod message;
+mod models;
 mod palette;
 #[cfg(feature = "panels")]
 mod pins;
@@ -52,11 +53,10 @@ pub use fade::fade;
 pub use framebuffer::Framebuffer;
 pub use layout::{Fit, Layout, Rotation};
 pub use message::message;
+pub use models::{InkyPanel, PanelName, WavesharePanel};
 pub use palette::{Inks, Palette};
 pub use png::PngScreen;
-pub use settings::{
-    InkyPanel, MAX_SIDE, PinSettings, ScreenKind, ScreenSettings, ScreenSize, open,
-};
+pub use settings::{MAX_SIDE, PinSettings, ScreenKind, ScreenSettings, ScreenSize, open};
 pub use terminal::TerminalScreen;
 #[cfg(feature = "window")]
 pub use window::WindowScreen;

@@ -27,6 +27,8 @@ pub enum Inks {
     BlackWhiteRed,
     /// Black, white and yellow.
     BlackWhiteYellow,
+    /// Black, white, yellow and red.
+    BlackWhiteYellowRed,
     /// Four greys.
     Grey4,
     /// Sixteen greys.
@@ -34,13 +36,14 @@ pub enum Inks {
 }
 
 /// Every kind of inks, with its name in settings.
-const NAMES: [(&str, Inks); 8] = [
+const NAMES: [(&str, Inks); 9] = [
     ("spectra6", Inks::Spectra6),
     ("seven-colour", Inks::SevenColour),
     ("seven-colour-large", Inks::SevenColourLarge),
     ("black-white", Inks::BlackWhite),
     ("black-white-red", Inks::BlackWhiteRed),
     ("black-white-yellow", Inks::BlackWhiteYellow),
+    ("black-white-yellow-red", Inks::BlackWhiteYellowRed),
     ("grey4", Inks::Grey4),
     ("grey16", Inks::Grey16),
 ];
@@ -107,12 +110,14 @@ const SEVEN_COLOUR_LARGE: [Ink; 7] = [
     ink(6, [239, 121, 44], ORANGE),
 ];
 
-/// Panels of two and three inks are named by these codes; nobody gives measured colours for them,
+/// Panels of two to four inks are named by these codes; nobody gives measured colours for them,
 /// so red and yellow are taken from panels that have been measured.
 const BLACK_WHITE: [Ink; 2] = [ink(0, BLACK, BLACK), ink(1, WHITE, WHITE)];
 const BLACK_WHITE_RED: [Ink; 3] = [BLACK_WHITE[0], BLACK_WHITE[1], ink(2, [156, 72, 75], RED)];
 const BLACK_WHITE_YELLOW: [Ink; 3] =
     [BLACK_WHITE[0], BLACK_WHITE[1], ink(2, [208, 190, 71], YELLOW)];
+const BLACK_WHITE_YELLOW_RED: [Ink; 4] =
+    [BLACK_WHITE[0], BLACK_WHITE[1], BLACK_WHITE_YELLOW[2], ink(3, [156, 72, 75], RED)];
 
 /// The colours to dither to: those of a panel's inks.
 #[derive(Clone, Debug, PartialEq)]
@@ -143,6 +148,7 @@ impl Palette {
             Inks::BlackWhite => Self::of(&BLACK_WHITE, blend),
             Inks::BlackWhiteRed => Self::of(&BLACK_WHITE_RED, blend),
             Inks::BlackWhiteYellow => Self::of(&BLACK_WHITE_YELLOW, blend),
+            Inks::BlackWhiteYellowRed => Self::of(&BLACK_WHITE_YELLOW_RED, blend),
             Inks::Grey4 => Self::greys(4),
             Inks::Grey16 => Self::greys(16),
         }

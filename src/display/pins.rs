@@ -63,9 +63,19 @@ impl Line {
         Self::requested(chip, offset, Request::builder().as_output(Value::Active))
     }
 
+    /// A pin that is driven, low at first.
+    pub(super) fn low(chip: &Path, offset: Offset) -> Result<Self, ScreenError> {
+        Self::requested(chip, offset, Request::builder().as_output(Value::Inactive))
+    }
+
     /// A pin that is read, pulled up.
     pub(super) fn input(chip: &Path, offset: Offset) -> Result<Self, ScreenError> {
         Self::requested(chip, offset, Request::builder().as_input().with_bias(Bias::PullUp))
+    }
+
+    /// A pin that is read, pulled down.
+    pub(super) fn pulled_down(chip: &Path, offset: Offset) -> Result<Self, ScreenError> {
+        Self::requested(chip, offset, Request::builder().as_input().with_bias(Bias::PullDown))
     }
 
     pub(super) fn requested(

@@ -36,13 +36,24 @@ impl Record {
 
     fn event(&mut self, text: String) {
         self.flush();
-        if text != "busy" || !self.waits() {
-            self.events.push(text);
-        }
+        self.events.push(text);
     }
 
-    fn waits(&self) -> bool {
-        self.written.is_empty() && self.events.last().is_some_and(|event| event == "busy")
+    /// Whether the busy pin is high. All looks of one wait are one event, which says at which level
+    /// it ended; what happened between them is not written down.
+    fn look(&mut self, busy: Busy) -> bool {
+        self.flush();
+        let between = |event: &String| event.starts_with("sleep ") || event == "write 71";
+        let last = self.events.iter().rposition(|event| event.starts_with("busy"));
+        let same = last.filter(|at| self.events[at + 1..].iter().all(between));
+        let high = match busy {
+            Busy::Changes => same.is_some_and(|at| self.events[at] == "busy high"),
+            Busy::Low => false,
+            Busy::High => true,
+        };
+        self.events.truncate(same.unwrap_or(self.events.len()));
+        self.events.push(if high { "busy" } else { "busy high" }.to_owned());
+        high
     }
 }
 
@@ -63,7 +74,7 @@ impl Recorder {
     }
 
     pub(super) fn pin(&self, name: &'static str) -> Pin {
-        Pin { recorder: self.clone(), name, busy: Busy::Never }
+        Pin { recorder: self.clone(), name, busy: Busy::Low }
     }
 
     pub(super) fn busy(&self, busy: Busy) -> Pin {
@@ -111,21 +122,21 @@ impl DelayNs for Recorder {
     fn delay_ms(&mut self, milliseconds: u32) {
         let mut record = self.record();
         record.slept += milliseconds;
-        if milliseconds > 0 && !record.waits() {
+        if milliseconds > 0 {
             record.event(format!("sleep {milliseconds}"));
         }
     }
 }
 
-/// When the panel is busy.
+/// The level of the busy pin.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Busy {
-    /// Whenever it is first looked at.
-    Once,
-    /// All the time.
-    Always,
-    /// Not at all.
-    Never,
+    /// Another one with every look of a wait, low at first.
+    Changes,
+    /// Always low.
+    Low,
+    /// Always high.
+    High,
 }
 
 /// A pin whose changes are written down.
@@ -162,17 +173,10 @@ impl Pin {
 
 impl InputPin for Pin {
     fn is_high(&mut self) -> Result<bool, Infallible> {
-        self.is_low().map(|low| !low)
+        Ok(self.recorder.record().look(self.busy))
     }
 
     fn is_low(&mut self) -> Result<bool, Infallible> {
-        let mut record = self.recorder.record();
-        let first = !record.waits();
-        record.event("busy".to_owned());
-        Ok(match self.busy {
-            Busy::Once => first,
-            Busy::Always => true,
-            Busy::Never => false,
-        })
+        self.is_high().map(|high| !high)
     }
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 
 use super::framebuffer::Framebuffer;
+use super::models::{InkyPanel, PanelName, WavesharePanel};
 use super::{Dithering, Inks, Palette, Paper, PngScreen, Screen, ScreenError, TerminalScreen};
 use crate::paint::preview::Protocol;
 
@@ -70,6 +71,8 @@ pub enum ScreenKind {
     Framebuffer,
     /// An e-paper board of Pimoroni's Inky Impression series.
     Inky,
+    /// An e-paper panel of Waveshare's.
+    Waveshare,
     /// A colour screen with the controller ST7789.
     St7789,
     /// A colour screen with the controller ILI9341.
@@ -83,12 +86,13 @@ pub enum ScreenKind {
 }
 
 /// Every kind, with its name in settings.
-const KINDS: [(&str, ScreenKind); 10] = [
+const KINDS: [(&str, ScreenKind); 11] = [
     ("png", ScreenKind::Png),
     ("terminal", ScreenKind::Terminal),
     ("drm", ScreenKind::Drm),
     ("framebuffer", ScreenKind::Framebuffer),
     ("inky", ScreenKind::Inky),
+    ("waveshare", ScreenKind::Waveshare),
     ("st7789", ScreenKind::St7789),
     ("ili9341", ScreenKind::Ili9341),
     ("ili9488", ScreenKind::Ili9488),
@@ -112,51 +116,11 @@ impl FromStr for ScreenKind {
     }
 }
 
-/// The boards of the Inky Impression series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum InkyPanel {
-    /// 7.3 inches of 2025: Spectra 6, 800x480.
-    E673,
-    /// 4.0 inches of 2025: Spectra 6, 600x400.
-    E640,
-    /// 13.3 inches: Spectra 6, 1600x1200.
-    El133uf1,
-    /// 7.3 inches of 2022: seven colours, 800x480.
-    Ac073tc1a,
-    /// 5.7 inches: seven colours, 600x448.
-    #[serde(rename = "uc8159-600")]
-    Uc8159Wide,
-    /// 4 inches: seven colours, 640x400.
-    #[serde(rename = "uc8159-640")]
-    Uc8159Small,
-}
-
-/// Every board, with its name in settings.
-const PANELS: [(&str, InkyPanel); 6] = [
-    ("e673", InkyPanel::E673),
-    ("e640", InkyPanel::E640),
-    ("el133uf1", InkyPanel::El133uf1),
-    ("ac073tc1a", InkyPanel::Ac073tc1a),
-    ("uc8159-600", InkyPanel::Uc8159Wide),
-    ("uc8159-640", InkyPanel::Uc8159Small),
-];
-
-impl FromStr for InkyPanel {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        named(&PANELS, text).ok_or_else(|| {
-            format!("'{text}' is no panel that is known; take one of {}", names(&PANELS))
-        })
-    }
-}
-
-fn named<T: Copy>(table: &[(&str, T)], text: &str) -> Option<T> {
+pub(super) fn named<T: Copy>(table: &[(&str, T)], text: &str) -> Option<T> {
     table.iter().find(|(name, _)| *name == text).map(|(_, value)| *value)
 }
 
-fn names<T>(table: &[(&str, T)]) -> String {
+pub(super) fn names<T>(table: &[(&str, T)]) -> String {
     table.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
 }
 
@@ -173,6 +137,8 @@ pub struct PinSettings {
     pub reset: Option<u32>,
     /// Says that e-paper is busy.
     pub busy: Option<u32>,
+    /// Switches a panel of Waveshare's on.
+    pub power: Option<u32>,
     /// The light behind a colour screen.
     pub backlight: Option<u32>,
 }
@@ -187,8 +153,8 @@ pub struct ScreenSettings {
     pub device: Option<PathBuf>,
     /// How large it is, where it cannot say so itself.
     pub size: Option<ScreenSize>,
-    /// Which board `inky` is; the board is asked if left out.
-    pub panel: Option<InkyPanel>,
+    /// Which panel `waveshare` or `inky` is; the latter's board is asked if left out.
+    pub panel: Option<PanelName>,
     /// Shows what a panel with these inks would show; for `png`.
     pub inks: Option<Inks>,
     /// How pale the inks are taken to be, from 0 (pure colours) to 1 (as measured).
@@ -229,11 +195,50 @@ impl Default for ScreenSettings {
     }
 }
 
+impl ScreenSettings {
+    /// Refuses what can be known to be wrong without the device.
+    ///
+    /// # Errors
+    /// A sentence, when `panel` is none of the kind's.
+    pub fn check(&self) -> Result<(), String> {
+        match self.kind {
+            ScreenKind::Inky => self.inky().map(drop),
+            ScreenKind::Waveshare => self.waveshare().map(drop),
+            _ => Ok(()),
+        }
+    }
+
+    /// Which board `inky` is, if they say so.
+    pub(super) fn inky(&self) -> Result<Option<InkyPanel>, String> {
+        match self.panel {
+            None => Ok(None),
+            Some(PanelName::Inky(panel)) => Ok(Some(panel)),
+            Some(PanelName::Waveshare(_)) => Err(format!(
+                "`panel` of the screen 'inky' must be one of {}, or be left out",
+                InkyPanel::names()
+            )),
+        }
+    }
+
+    /// Which panel `waveshare` is.
+    pub(super) fn waveshare(&self) -> Result<WavesharePanel, String> {
+        match self.panel {
+            Some(PanelName::Waveshare(panel)) => Ok(panel),
+            _ => Err(format!(
+                "the screen 'waveshare' cannot say which panel it is; name it as `panel`, one of \
+                 {}",
+                WavesharePanel::names()
+            )),
+        }
+    }
+}
+
 /// Opens a screen.
 ///
 /// # Errors
 /// When the settings make no sense, or the device is not there or not ours to use.
 pub fn open(settings: &ScreenSettings) -> Result<Box<dyn Screen>, ScreenError> {
+    settings.check().map_err(ScreenError::Settings)?;
     match settings.kind {
         ScreenKind::Png => png(settings),
         ScreenKind::Terminal => terminal(),
@@ -244,6 +249,7 @@ pub fn open(settings: &ScreenSettings) -> Result<Box<dyn Screen>, ScreenError> {
         ScreenKind::Drm => drm(settings),
         ScreenKind::Window => window(settings),
         ScreenKind::Inky => panel(settings, "inky"),
+        ScreenKind::Waveshare => panel(settings, "waveshare"),
         ScreenKind::St7789 => panel(settings, "st7789"),
         ScreenKind::Ili9341 => panel(settings, "ili9341"),
         ScreenKind::Ili9488 => panel(settings, "ili9488"),
@@ -331,10 +337,25 @@ mod tests {
             assert_eq!(name.parse(), Ok(kind));
             assert_eq!(serde_json::from_str::<ScreenKind>(&quoted(name)).unwrap(), kind);
         }
-        for (name, panel) in PANELS {
-            assert_eq!(name.parse(), Ok(panel));
-            assert_eq!(serde_json::from_str::<InkyPanel>(&quoted(name)).unwrap(), panel);
+    }
+
+    #[test]
+    fn a_panel_of_another_maker_or_none_is_refused_with_those_that_are_known() {
+        let told = |text: &str| {
+            let settings = serde_json::from_str::<ScreenSettings>(text).unwrap();
+            settings.check().err().unwrap_or_default()
+        };
+        for text in [r#"{"kind": "waveshare"}"#, r#"{"kind": "waveshare", "panel": "e673"}"#] {
+            let error = told(text);
+            assert!(error.contains("name it as `panel`, one of 7in3e, 7in3f, "), "{error}");
         }
+        assert_eq!(
+            told(r#"{"kind": "inky", "panel": "7in3e"}"#),
+            "`panel` of the screen 'inky' must be one of e673, e640, el133uf1, ac073tc1a, \
+             uc8159-600, uc8159-640, or be left out"
+        );
+        assert_eq!(told(r#"{"kind": "inky"}"#), "");
+        assert_eq!(told(r#"{"kind": "waveshare", "panel": "7in3e"}"#), "");
     }
 
     #[test]

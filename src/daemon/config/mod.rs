@@ -240,6 +240,9 @@ impl Config {
         let words = words(file.words)?;
         let schedule = schedule(file.schedule, &file.playlist, &words)?;
         check(&file.display)?;
+        if let Some(screen) = &file.screen {
+            screen.check().map_err(|e| format!("[screen] {e}"))?;
+        }
         let keep = keep(&file.gallery);
         if keep.pictures == 0 {
             return Err("[gallery] pictures must be 1 at least".to_owned());

@@ -1,6 +1,8 @@
-//! Codes of inks, as a panel's controller wants them: two pixels a byte.
+//! Codes of inks, as a panel's controller wants them: two, four or eight pixels a byte.
 
-use super::panels::{Panel, Share};
+use std::ops::Range;
+
+use super::panels::{Packing, Panel};
 
 /// A frame in the controller's order.
 pub(super) struct Frame {
@@ -21,15 +23,22 @@ impl Frame {
         Self { codes: (0..width).flat_map(column).copied().collect(), width: height }
     }
 
-    /// Those columns of it, the left one of two pixels in the upper four bits.
-    pub(super) fn packed(&self, share: Share) -> Vec<u8> {
-        let half = self.width / 2;
-        let columns = match share {
-            Share::All => 0..self.width,
-            Share::Left => 0..half,
-            Share::Right => half..self.width,
-        };
+    /// Its bytes, the leftmost pixel of each in the uppermost bits.
+    pub(super) fn packed(&self, packing: Packing) -> Vec<u8> {
+        let (half, width) = (self.width / 2, self.width);
+        match packing {
+            Packing::All => self.joined(0..width, 4, |code| code),
+            Packing::Left => self.joined(0..half, 4, |code| code),
+            Packing::Right => self.joined(half..width, 4, |code| code),
+            Packing::Pairs => self.joined(0..width, 2, |code| code),
+            Packing::Inks(inks) => self.joined(0..width, 1, |code| inks >> code & 1),
+        }
+    }
+
+    /// Those columns, so many bits a pixel.
+    fn joined(&self, columns: Range<usize>, bits: usize, value: impl Fn(u8) -> u8) -> Vec<u8> {
         let rows = self.codes.chunks_exact(self.width).map(|row| &row[columns.clone()]);
-        rows.flat_map(|row| row.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1])).collect()
+        let byte = |pixels: &[u8]| pixels.iter().fold(0, |byte, code| byte << bits | value(*code));
+        rows.flat_map(|row| row.chunks_exact(8 / bits)).map(byte).collect()
     }
 }

@@ -1,4 +1,4 @@
-//! E-paper panels on SPI: one driver for all tables of [`panels`].
+//! E-paper panels on SPI: one driver for all tables of [`panels`] and [`waveshare`].
 //!
 //! It runs over the traits of embedded-hal, so that tests record what it sends. Bytes go out in
 //! writes of at most 4096, the largest that Linux takes without a kernel parameter, and every wait
@@ -7,6 +7,7 @@
 mod eeprom;
 mod frame;
 pub mod panels;
+pub mod waveshare;
 
 use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::{InputPin, OutputPin};
@@ -14,12 +15,13 @@ use embedded_hal::spi::SpiDevice;
 use image::RgbImage;
 
 pub use eeprom::{Board, BoardError};
-pub use panels::{Panel, Share, Step};
+pub use panels::{Packing, Panel, Step};
 
 use super::dither::{Dithering, Paper};
 use super::palette::Palette;
 use super::{Pace, Screen, ScreenError, ScreenInfo};
 use frame::Frame;
+use panels::FIRST;
 
 /// The most bytes of one write.
 const CHUNK: usize = 4096;
@@ -39,8 +41,10 @@ pub struct Pins<O, I> {
     pub data: O,
     /// Low selects a controller: one pin for each, or none where the bus does that itself.
     pub selects: Vec<O>,
-    /// Low while the panel is busy.
+    /// Says that the panel is busy: low, or high, as its table says.
     pub busy: I,
+    /// High switches the panel on, where a pin does that.
+    pub power: Option<O>,
 }
 
 /// How pictures become ink.
@@ -75,13 +79,13 @@ where
         Self { panel, paper, dithering: inking.dithering, wires }
     }
 
-    /// Refreshes the panel: for every pixel, row by row, the code of its ink.
+    /// Refreshes the panel: for every pixel, row by row, the code of its ink. Whatever happens, all
+    /// is done that brings the panel to rest.
     fn refresh(&mut self, codes: &[u8]) -> Result<(), ScreenError> {
         let frame = Frame::new(codes, self.panel);
-        for step in self.panel.steps {
-            self.wires.take(*step, &frame)?;
-        }
-        Ok(())
+        let mut take = |step: &Step| self.wires.take(*step, &frame);
+        let shown = self.panel.steps.iter().try_for_each(&mut take);
+        self.panel.rest.iter().map(take).fold(shown, Result::and)
     }
 }
 
@@ -122,10 +126,31 @@ impl<S: SpiDevice, O: OutputPin, I: InputPin, D: DelayNs> Wires<S, O, I, D> {
                 self.delay.delay_ms(milliseconds);
                 Ok(())
             }
-            Step::Wait(milliseconds) => self.wait(milliseconds),
+            Step::Wait(milliseconds) => self.wait(false, None, milliseconds),
+            Step::WaitHigh(milliseconds) => self.wait(true, None, milliseconds),
+            Step::Ask(command, milliseconds) => self.wait(false, Some(command), milliseconds),
+            Step::Sleep(milliseconds) => {
+                self.delay.delay_ms(milliseconds);
+                Ok(())
+            }
+            Step::On => self.power(true),
+            Step::Off => self.off(),
             Step::Send(chips, command, data) => self.send(chips, command, data),
-            Step::Frame(chips, command, share) => self.send(chips, command, &frame.packed(share)),
+            Step::Frame(chips, command, packing) => {
+                self.send(chips, command, &frame.packed(packing))
+            }
         }
+    }
+
+    /// Whatever pin fails, the others are set.
+    fn off(&mut self) -> Result<(), ScreenError> {
+        let reset = set(self.name, &mut self.pins.reset, false);
+        let data = set(self.name, &mut self.pins.data, false);
+        reset.and(data).and(self.power(false))
+    }
+
+    fn power(&mut self, on: bool) -> Result<(), ScreenError> {
+        self.pins.power.iter_mut().try_for_each(|pin| set(self.name, pin, on))
     }
 
     fn send(&mut self, chips: u8, command: u8, data: &[u8]) -> Result<(), ScreenError> {
@@ -169,11 +194,12 @@ impl<S: SpiDevice, O: OutputPin, I: InputPin, D: DelayNs> Wires<S, O, I, D> {
         self.pins.selects.iter_mut().try_for_each(|pin| set(self.name, pin, true))
     }
 
-    /// Waits until the panel has been busy and is so no more. One that never says that it is busy
-    /// gets its usual time: its busy pin may not be wired.
-    fn wait(&mut self, usual: u32) -> Result<(), ScreenError> {
+    /// Waits until the busy pin has been at that level and is so no more, `ask`ing before every
+    /// look. A panel that never says that it is busy gets its usual time: its busy pin may not be
+    /// wired.
+    fn wait(&mut self, level: bool, ask: Option<u8>, usual: u32) -> Result<(), ScreenError> {
         let mut waited = 0;
-        while !self.busy()? {
+        while self.busy_pin(ask)? != level {
             if waited >= usual {
                 return Ok(());
             }
@@ -181,7 +207,7 @@ impl<S: SpiDevice, O: OutputPin, I: InputPin, D: DelayNs> Wires<S, O, I, D> {
             waited += LOOK;
         }
         let most = 2 * usual + GRACE;
-        while self.busy()? {
+        while self.busy_pin(ask)? == level {
             if waited >= most {
                 return Err(ScreenError::Busy { name: self.name.to_owned(), seconds: most / 1000 });
             }
@@ -191,8 +217,12 @@ impl<S: SpiDevice, O: OutputPin, I: InputPin, D: DelayNs> Wires<S, O, I, D> {
         Ok(())
     }
 
-    fn busy(&mut self) -> Result<bool, ScreenError> {
-        self.pins.busy.is_low().map_err(|error| pin_error(self.name, &error))
+    /// Whether the busy pin is high.
+    fn busy_pin(&mut self, ask: Option<u8>) -> Result<bool, ScreenError> {
+        if let Some(command) = ask {
+            self.send(FIRST, command, &[])?;
+        }
+        self.pins.busy.is_high().map_err(|error| pin_error(self.name, &error))
     }
 }
 

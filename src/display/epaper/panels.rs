@@ -1,7 +1,8 @@
 //! What each e-paper panel must be told, as tables.
 //!
-//! Every table is one refresh from reset to power off. The bytes are those that Pimoroni's driver
-//! for its Inky boards sends (package `inky` 2.6.0: `inky_e673`, `inky_e640`, `inky_ac073tc1a`,
+//! Every table is one refresh from reset to power off. Here are Pimoroni's boards,
+//! [`waveshare`](super::waveshare) has that maker's. The bytes are those that Pimoroni's driver for
+//! its Inky boards sends (package `inky` 2.6.0: `inky_e673`, `inky_e640`, `inky_ac073tc1a`,
 //! `inky_uc8159`, `inky_el133uf1`); the tests compare with transcripts of that driver.
 
 use super::super::palette::Inks;
@@ -25,6 +26,9 @@ pub struct Panel {
     pub together: bool,
     /// One refresh.
     pub steps: &'static [Step],
+    /// Taken after every refresh, also after one that failed: to leave some panels powered is to
+    /// damage them.
+    pub rest: &'static [Step],
 }
 
 impl Panel {
@@ -32,7 +36,7 @@ impl Panel {
     pub fn controllers(&self) -> usize {
         let second = |step: &Step| match step {
             Send(chips, ..) | Frame(chips, ..) => chips & SECOND != 0,
-            Reset(..) | Wait(_) => false,
+            _ => false,
         };
         if self.steps.iter().any(second) { 2 } else { 1 }
     }
@@ -41,7 +45,7 @@ impl Panel {
 /// Which of a panel's controllers is meant: a bit for each.
 pub type Chips = u8;
 
-const FIRST: Chips = 1;
+pub(super) const FIRST: Chips = 1;
 const SECOND: Chips = 2;
 const BOTH: Chips = FIRST | SECOND;
 
@@ -50,24 +54,37 @@ const BOTH: Chips = FIRST | SECOND;
 pub enum Step {
     /// Sets the reset pin, and sleeps that many milliseconds.
     Reset(bool, u32),
-    /// Waits until the panel is no longer busy; that many milliseconds if it does not say that it
-    /// is.
+    /// Waits while the busy pin is low; that many milliseconds if it never is.
     Wait(u32),
+    /// Waits while the busy pin is high; that many milliseconds if it never is.
+    WaitHigh(u32),
+    /// [`Step::Wait`] for panels that want to be asked by that command before every look.
+    Ask(u8, u32),
+    /// Sleeps that many milliseconds.
+    Sleep(u32),
+    /// Switches the panel on, where a pin does that.
+    On,
+    /// Pulls its pins low, which would feed it otherwise, and switches it off.
+    Off,
     /// Sends a command and its data.
     Send(Chips, u8, &'static [u8]),
-    /// Sends a command and the frame, or the share of it that belongs to one controller.
-    Frame(Chips, u8, Share),
+    /// Sends a command and the frame, or the part of it that belongs there.
+    Frame(Chips, u8, Packing),
 }
 
-/// Which columns of the controllers' rows.
+/// Which pixels of the controller's rows, and in how many bits each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
-    /// All of them.
+pub enum Packing {
+    /// The codes of all of them, two a byte.
     All,
-    /// The left half.
+    /// Those of the left half, two a byte.
     Left,
-    /// The right half.
+    /// Those of the right half, two a byte.
     Right,
+    /// The codes of all of them, four a byte.
+    Pairs,
+    /// Whether a pixel has one of these inks, eight a byte: bit n stands for code n.
+    Inks(u8),
 }
 
 use Step::{Frame, Reset, Send, Wait};
@@ -98,7 +115,7 @@ pub static E673: Panel = Panel {
         Send(FIRST, 0x61, &[0x03, 0x20, 0x01, 0xE0]),
         Send(FIRST, 0xE3, &[0x2F]),
         Send(FIRST, 0x82, &[0x01]),
-        Frame(FIRST, 0x10, Share::All),
+        Frame(FIRST, 0x10, Packing::All),
         Send(FIRST, 0x04, &[]),
         Wait(300),
         Send(FIRST, 0x06, &[0x6F, 0x1F, 0x17, 0x49]),
@@ -109,6 +126,7 @@ pub static E673: Panel = Panel {
         Send(FIRST, 0x00, &[0x4F, 0x6E]),
         Wait(300),
     ],
+    rest: &[],
 };
 
 /// Pimoroni Inky Impression 4.0" of 2025.
@@ -137,7 +155,7 @@ pub static E640: Panel = Panel {
         Send(FIRST, 0x61, &[0x01, 0x90, 0x02, 0x58]),
         Send(FIRST, 0xE3, &[0x2F]),
         Send(FIRST, 0x82, &[0x01]),
-        Frame(FIRST, 0x10, Share::All),
+        Frame(FIRST, 0x10, Packing::All),
         Send(FIRST, 0x04, &[]),
         Wait(300),
         Send(FIRST, 0x06, &[0x6F, 0x1F, 0x17, 0x47]),
@@ -146,6 +164,7 @@ pub static E640: Panel = Panel {
         Send(FIRST, 0x02, &[0x00]),
         Wait(300),
     ],
+    rest: &[],
 };
 
 /// Pimoroni Inky Impression 7.3" of 2022.
@@ -182,7 +201,7 @@ pub static AC073TC1A: Panel = Panel {
         Send(FIRST, 0xE3, &[0x2F]),
         Send(FIRST, 0xE0, &[0x00]),
         Send(FIRST, 0xE6, &[0x00]),
-        Frame(FIRST, 0x10, Share::All),
+        Frame(FIRST, 0x10, Packing::All),
         Send(FIRST, 0x04, &[]),
         Wait(400),
         Send(FIRST, 0x12, &[0x00]),
@@ -190,6 +209,7 @@ pub static AC073TC1A: Panel = Panel {
         Send(FIRST, 0x02, &[0x00]),
         Wait(400),
     ],
+    rest: &[],
 };
 
 /// Pimoroni Inky Impression 5.7".
@@ -202,6 +222,7 @@ pub static UC8159_600: Panel = Panel {
     turned: false,
     together: false,
     steps: &uc8159(&[0x02, 0x58, 0x01, 0xC0], &[0xEF, 0x08]),
+    rest: &[],
 };
 
 /// Pimoroni Inky Impression 4".
@@ -214,6 +235,7 @@ pub static UC8159_640: Panel = Panel {
     turned: false,
     together: false,
     steps: &uc8159(&[0x02, 0x80, 0x01, 0x90], &[0xAF, 0x08]),
+    rest: &[],
 };
 
 /// A refresh by the UC8159: its sizes differ in two registers.
@@ -232,7 +254,7 @@ const fn uc8159(resolution: &'static [u8], setting: &'static [u8]) -> [Step; 20]
         Send(FIRST, 0x65, &[0x00]),
         Send(FIRST, 0xE3, &[0xAA]),
         Send(FIRST, 0x03, &[0x00]),
-        Frame(FIRST, 0x10, Share::All),
+        Frame(FIRST, 0x10, Packing::All),
         Send(FIRST, 0x04, &[]),
         Wait(200),
         Send(FIRST, 0x12, &[]),
@@ -277,8 +299,8 @@ pub static EL133UF1: Panel = Panel {
         Send(FIRST, 0x05, &[0xE0, 0x20]),
         Send(FIRST, 0xB0, &[0x01]),
         Send(FIRST, 0xB1, &[0x02]),
-        Frame(FIRST, 0x10, Share::Left),
-        Frame(SECOND, 0x10, Share::Right),
+        Frame(FIRST, 0x10, Packing::Left),
+        Frame(SECOND, 0x10, Packing::Right),
         Send(BOTH, 0x04, &[]),
         Wait(1000),
         Send(BOTH, 0x12, &[0x00]),
@@ -286,4 +308,5 @@ pub static EL133UF1: Panel = Panel {
         Send(BOTH, 0x02, &[0x00]),
         Wait(1000),
     ],
+    rest: &[],
 };
