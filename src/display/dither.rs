@@ -172,14 +172,21 @@ impl Paper {
         self.gamut.moved(pixel.0, pixel.0.map(|value| self.linear[usize::from(value)]))
     }
 
-    /// The colour that looks most like that light.
+    /// The colour that looks most like that light. Of few inks, the one that looks nearest may be
+    /// one whose error none of the others makes up for, such as yellow for a blue that is missing:
+    /// there light itself decides.
     fn nearest(&self, wanted: Light) -> usize {
-        let wanted = oklab(wanted);
-        let distance = |seen: &[f32; 3]| minus(*seen, wanted).map(|d| d * d).iter().sum::<f32>();
-        let distances = self.seen.iter().map(distance).enumerate();
+        let few = self.colours.len() <= FEW;
+        let (inks, wanted) =
+            if few { (&self.colours, wanted) } else { (&self.seen, oklab(wanted)) };
+        let distance = |ink: &[f32; 3]| minus(*ink, wanted).map(|d| d * d).iter().sum::<f32>();
+        let distances = inks.iter().map(distance).enumerate();
         distances.min_by(|a, b| a.1.total_cmp(&b.1)).map_or(0, |(index, _)| index)
     }
 }
+
+/// Inks that are too few for every hue.
+const FEW: usize = 4;
 
 /// The share of an error that is handed on. Were it all, an error that the inks cannot make up for
 /// would grow from row to row.
