@@ -27,7 +27,9 @@ TIMESTEPS = 1000
 UNCAPTIONED = 0.1  # how often a caption is left out, for classifier-free guidance
 WARM_UP = 80
 HELD_OUT = 256
-NOT_HIDDEN = ("conv_in", "conv_out", "time_embedding", "add_embedding", "embeddings")
+# With Muon, whose steps have one size, attention had come to rest on the first token.
+ATTENTION = ("attn2.to_q", "attn2.to_k")
+NOT_HIDDEN = ("conv_in", "conv_out", "time_embedding", "add_embedding", "embeddings", *ATTENTION)
 
 
 def build() -> UNet2DConditionModel:
