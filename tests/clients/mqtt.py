@@ -233,7 +233,7 @@ def home(broker, kiosks):
     broker.send("pochade/alpha/prompt", "", "-n")
     check(json.loads(broker.retained("pochade/alpha/state"))["failed"] == 0, "an empty line is not painted, and breaks nothing")
     interrupt(broker, kiosks["alpha"])
-    time.sleep(8)
+    time.sleep(36)  # the kiosk looks at the time every half minute
     status = Path(f"/proc/{kiosks['alpha'].running.pid}/status").read_text()
     memory = int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
     print(f"  idle, with the model given up, alpha takes {memory:.1f} MiB")
