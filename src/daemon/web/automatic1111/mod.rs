@@ -16,7 +16,6 @@ use serde_json::json;
 
 use super::Reception;
 use super::problem::Problem;
-use crate::daemon::Refusal;
 
 pub(super) use batches::Batches;
 
@@ -36,15 +35,9 @@ pub(super) fn routes() -> Router<Arc<Reception>> {
 #[derive(Debug)]
 pub(super) struct Failure(Problem);
 
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Self(problem)
-    }
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self(refusal.into())
+impl<P: Into<Problem>> From<P> for Failure {
+    fn from(problem: P) -> Self {
+        Self(problem.into())
     }
 }
 

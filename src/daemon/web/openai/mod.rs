@@ -17,7 +17,6 @@ use serde_json::{Value, json};
 
 use super::Reception;
 use super::problem::Problem;
-use crate::daemon::Refusal;
 
 pub(super) fn routes() -> Router<Arc<Reception>> {
     Router::new()
@@ -75,15 +74,9 @@ impl Failure {
     }
 }
 
-impl From<Problem> for Failure {
-    fn from(problem: Problem) -> Self {
-        Self(problem)
-    }
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self(refusal.into())
+impl<P: Into<Problem>> From<P> for Failure {
+    fn from(problem: P) -> Self {
+        Self(problem.into())
     }
 }
 
