@@ -14,16 +14,17 @@ from .workers import Workers
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
-def orthogonal(gradient: Tensor, steps: int = 5) -> Tensor:
-    """About the closest semi-orthogonal matrix to `gradient` `[rows, columns]`."""
+def orthogonal(gradient: Tensor, steps: int = 5, half: bool = False) -> Tensor:
+    """About the closest semi-orthogonal matrix to `gradient` `[rows, columns]`; worked out in bf16 if `half`."""
     a, b, c = NEWTON_SCHULZ
     tall = gradient.shape[0] > gradient.shape[1]
     x = gradient.T if tall else gradient
     x = x / (x.norm() + 1e-7)
+    x = x.bfloat16() if half else x
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return (x.T if tall else x).to(gradient.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -31,9 +32,9 @@ class Muon(torch.optim.Optimizer):
     width]`.
     """
 
-    def __init__(self, parameters, lr: float, weight_decay: float, workers: Workers):
+    def __init__(self, parameters, lr: float, weight_decay: float, workers: Workers, half: bool):
         super().__init__(parameters, dict(lr=lr, momentum=0.95, weight_decay=weight_decay))
-        self.workers = workers
+        self.workers, self.half = workers, half
 
     @torch.no_grad()
     def step(self) -> None:
@@ -54,7 +55,7 @@ class Muon(torch.optim.Optimizer):
         update = weight.grad.lerp(moving, momentum).flatten(1)
         if index % self.workers.count != self.workers.rank:
             return torch.zeros_like(update)
-        return orthogonal(update) * max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+        return orthogonal(update, half=self.half) * max(1.0, update.shape[0] / update.shape[1]) ** 0.5
 
 
 class Pair:
@@ -70,6 +71,7 @@ class Pair:
         adam: float = 1e-3,
         muon: float = 0.02,
         workers: Workers = Workers(),
+        half: bool = False,
     ):
         hidden, rest = [], []
         for name, weight in named:
@@ -78,7 +80,7 @@ class Pair:
         self.all, self.rest, self.workers = hidden + rest, rest, workers
         self.both = [
             torch.optim.AdamW(rest, adam, betas=(0.9, 0.99), weight_decay=decay),
-            Muon(hidden, muon, decay, workers),
+            Muon(hidden, muon, decay, workers, half),
         ]
         self.rates = (adam, muon)
 

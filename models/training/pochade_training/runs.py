@@ -26,6 +26,11 @@ class Run:
     def cuda(self) -> bool:
         return self.device.type == "cuda"
 
+    @property
+    def half(self) -> bool:
+        """Whether products in bf16 are the faster ones: on an accelerator, and on a CPU with tiles for them."""
+        return self.cuda or "amx_bf16" in _cpu_flags()
+
     def path(self, name: str) -> Path:
         return self.root / name
 
@@ -50,6 +55,14 @@ class Run:
             if new:
                 writer.writeheader()
             writer.writerow({k: f"{v:.6g}" for k, v in row.items()})
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {flag for line in lines if line.startswith("flags") for flag in line.split()}
 
 
 class CpuBudget:

@@ -14,6 +14,7 @@ from datetime import datetime
 
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
@@ -25,6 +26,7 @@ from .workers import Workers
 CHECKPOINT, FILE, START = "unet-checkpoint.pt", "unet.pt", "unet-start.pt"
 TIMESTEPS = 1000
 UNCAPTIONED = 0.1  # how often a caption is left out, for classifier-free guidance
+UNPOOLED = 0.3  # how often the caption's pooled vector is left out, so that attention has to tell what is where
 WARM_UP = 80
 HELD_OUT = 256
 # With Muon, whose steps have one size, attention had come to rest on the first token.
@@ -78,6 +80,13 @@ class Denoiser(nn.Module):
         super().__init__()
         self.net, self.words = net, words
         self.register_buffer("signal", scheduler().alphas_cumprod.float(), persistent=False)
+        net.add_embedding.register_forward_hook(self._leave_out_pooled)
+
+    def _leave_out_pooled(self, _module: nn.Module, _inputs: tuple, pooled: Tensor) -> Tensor | None:
+        """Zeroes the pooled vector `[B, D]` of some pictures while training."""
+        if not self.training:
+            return None
+        return pooled * (torch.rand(len(pooled), 1, device=pooled.device) >= UNPOOLED)
 
     def loss(self, clean: Tensor, noise: Tensor, t: Tensor, ids: Tensor) -> Tensor:
         """Squared error of the velocity, one number per picture."""
@@ -149,11 +158,17 @@ class Training:
         self.model = Denoiser(net, text.load(run)).to(run.device)
         if run.cuda:
             self.model.net.to(memory_format=torch.channels_last)
-        self.averaged = copy.deepcopy(self.model).requires_grad_(False)
+        else:  # of attention over so few tokens, the fused kernel's backward pass is the slower one
+            self.model.net.set_attn_processor(AttnProcessor())
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.average = Average(0.998, 0.15)
         workers.agree([p.data for p in self.model.parameters()])
         self.pair = Pair(
-            list(self.model.named_parameters()), NOT_HIDDEN, decay=0.01, workers=workers
+            list(self.model.named_parameters()),
+            NOT_HIDDEN,
+            decay=0.01,
+            workers=workers,
+            half=run.half,
         )
         self.steps, self.samples, self.seconds = 0, 0, 0.0
         self.warm, self.running = 0, None
@@ -183,7 +198,7 @@ class Training:
         )
 
     def step(self, factor: float) -> None:
-        with torch.autocast(self.run.device.type, torch.bfloat16, enabled=self.run.cuda):
+        with torch.autocast(self.run.device.type, torch.bfloat16, enabled=self.run.half):
             loss = self.model.loss(*self.data.sample(self.batch // self.workers.count)).mean()
         self.pair.step(loss, factor * min(1.0, (self.warm + 1) / WARM_UP))
         if self.workers.first:
