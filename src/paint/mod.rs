@@ -1,6 +1,7 @@
 //! Painting: from a request to a picture and its file.
 //!
-//! A [`Painter`] opens a model and runs its parts in turn: text encoder, denoiser, decoder. The
+//! A [`Painter`] opens a model and runs its parts in turn: text encoder, denoiser, in some models a
+//! second one, decoder. The
 //! formats of pictures, their metadata and their preview in a terminal are here too.
 
 pub mod apng;
@@ -24,6 +25,7 @@ pub mod preview;
 mod request;
 mod seed;
 mod text_stage;
+mod upscale;
 mod walk;
 pub mod write;
 
