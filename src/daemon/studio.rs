@@ -235,7 +235,8 @@ impl<S: Site> Watch<'_, S> {
         self.desk.board().write(|state| {
             state.temperature = temperature;
             if let Some(work) = &mut state.work {
-                (work.step, work.steps, work.left) = (progress.step, progress.steps, left);
+                (work.step, work.steps) = (progress.step, progress.steps);
+                (work.share, work.left) = (progress.share, left);
                 work.preview.clone_from(&self.preview);
             }
         });

@@ -76,6 +76,14 @@ impl Limits {
     }
 }
 
+/// The sizes that a model paints.
+///
+/// # Errors
+/// When a part's config is missing or wrong.
+pub fn sizes(files: &ModelFiles) -> Result<Sizes, PaintError> {
+    Limits::of(files).map(|limits| limits.sizes)
+}
+
 /// Height and width of the latent that a UNet was trained at; 64 where its config does not say.
 fn sample_size(unet: &Json) -> (u64, u64) {
     let sides: Option<Vec<u64>> = match unet.get("sample_size") {

@@ -33,6 +33,7 @@ pub use beginning::Beginning;
 pub use default_model::default_model;
 pub use error::{MAX_SIDE, PaintError};
 pub use latent_preview::{LatentMap, LatentPreview};
+pub use limits::sizes;
 pub use listen::{AttentionInput, LayerInput, LayerListener};
 pub use memory::{Memory, MemoryPlan, PartMemory};
 pub use name::file_name;

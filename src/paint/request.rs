@@ -163,6 +163,17 @@ pub struct Sizes {
     pub multiple: usize,
 }
 
+impl fmt::Display for Sizes {
+    /// The native size, and how it comes about.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.native)?;
+        if self.native == self.base {
+            return Ok(());
+        }
+        write!(f, " in two stages, of which the first paints {}", self.base)
+    }
+}
+
 /// A request with every value filled in: together with the model file it means one picture.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resolved {
