@@ -192,10 +192,12 @@ fn a_second_stage_is_heard_and_rounded_like_the_first() {
     assert_eq!(files.config(Component::Upscaler).unwrap()["_pochade"]["steps"], 3);
     let report = fs::read_to_string(workshop.path("report/report.json")).unwrap();
     let report: serde_json::Value = serde_json::from_str(&report).unwrap();
-    let layers = report["layers"].as_array().unwrap();
-    let heard = layers.iter().filter(|layer| layer["part"] == "upscaler");
-    assert!(heard.clone().count() > 10, "{layers:?}");
-    for layer in heard {
-        assert!(layer["inputs"]["dynamic_sqnr_db"].as_f64() > Some(20.0), "{layer}");
+    let choices = report["choices"].as_array().unwrap();
+    let heard = choices.iter().filter(|choice| choice["part"] == "upscaler");
+    assert!(heard.clone().count() > 10, "{choices:?}");
+    for choice in heard {
+        let inputs = &choice["inputs"];
+        assert_eq!(inputs["ranges"].as_array().unwrap().len(), 3, "one for each step: {choice}");
+        assert!(inputs["dynamic_sqnr_db"].as_f64() > Some(20.0), "{choice}");
     }
 }

@@ -127,7 +127,7 @@ impl UNetStage {
     }
 
     /// Runs the loop; `after` is called after every step and stops the loop by returning false.
-    /// Noise that is drawn from `noise` is drawn from nobody else. Returns the latent
+    /// `noise` has drawn all that the run needed afterwards, and no more. Returns the latent
     /// `[h, w, channels]`.
     pub fn denoise(
         &mut self,

@@ -1,8 +1,8 @@
 //! Painting: from a request to a picture and its file.
 //!
-//! A [`Painter`] opens a model and runs its parts in turn: text encoder, denoiser, in some models a
-//! second one, decoder. The
-//! formats of pictures, their metadata and their preview in a terminal are here too.
+//! A [`Painter`] opens a model and runs its parts in turn: text encoder, denoiser (in some models a
+//! second one), decoder. The formats of pictures, their metadata and their preview in a terminal are
+//! here too.
 
 pub mod apng;
 mod beginning;
@@ -27,6 +27,7 @@ mod seed;
 mod text_stage;
 mod upscale;
 mod walk;
+mod watch;
 pub mod write;
 
 pub use beginning::Beginning;

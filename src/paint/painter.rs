@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{fmt, mem};
 
 use pochade_engine::{Engine, SessionProfile, release_freed_memory};
@@ -20,17 +20,15 @@ use super::listen::{Ear, LayerListener};
 use super::memory::{self, Memory, MemoryPlan, Work};
 use super::text_stage::{self, Context, TextStage};
 use super::upscale::{self, Upscaling};
+use super::watch::{Observer, Watch};
 use super::{
-    Beginning, LatentMap, LatentPreview, Paint, PaintError, Painting, Progress, Request, Resolved,
-    Size, Sizes, Stage, Timings, Toward, default_model,
+    Beginning, LatentMap, Paint, PaintError, Painting, Progress, Request, Resolved, Size, Sizes,
+    Stage, Timings, Toward, default_model,
 };
 use crate::diffusion::{
     Guidance, LatentShape, Sampler, SamplerSettings, SchedulerConfig, SeedNoise, sampler,
 };
 use crate::files::{Component, ModelFiles, NewTensor};
-
-/// Listens to a painter; breaking stops it.
-type Observer<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
 
 /// Paints with one model on one engine.
 pub struct Painter {
@@ -57,21 +55,6 @@ pub struct Painter {
     encoded: Vec<Arc<Encoded>>,
     hash: Option<String>,
     colours: Option<LatentMap>,
-}
-
-/// Who follows the denoising.
-struct Watch<'a, 'b> {
-    stage: Stage,
-    /// Steps of the stage.
-    steps: usize,
-    /// What is done before the stage's first step, what each of its steps adds, and all that there is
-    /// to do for the picture, in steps of the first stage.
-    done: f64,
-    worth: f64,
-    all: f64,
-    colours: Option<&'a LatentMap>,
-    timings: &'a mut Timings,
-    progress: &'a mut Observer<'b>,
 }
 
 /// What a picture begins with.
@@ -368,7 +351,6 @@ impl Painter {
         let toward = settings.toward.as_ref();
         let mut noise = SeedNoise::new(settings.seed, toward.map(|t| (t.seed, t.share)));
         let sampler = self.sampler(settings)?;
-        let begun = Instant::now();
         let steps = sampler.len() - start.origin.map_or(0, |origin| origin.first);
         let second = self.second_stage(settings)?;
         let pixels = self.limits.base(settings.size);
@@ -384,19 +366,17 @@ impl Painter {
             origin: start.origin,
             in_turn: self.in_turn,
         };
-        (watch.steps, watch.all) =
-            (steps, steps as f64 + second.map_or(0.0, |(s, worth)| s.steps as f64 * worth));
-        let way = (sampler, &mut noise);
+        watch.begin(steps, second.map_or(0.0, |(second, worth)| second.steps as f64 * worth));
         let heard = ear.as_deref_mut();
-        let latent = self.ask(Component::Unet, &denoising, way, (watch, heard))?;
-        watch.timings.denoise = begun.elapsed();
-        let Some((second, worth)) = second else { return Ok(latent) };
-        let begun = Instant::now();
-        let shape = LatentShape { channels: latent.len() / (height * width), height, width };
-        let condition = second.condition(&latent, shape, &mut noise);
-        (watch.done, watch.worth) = (steps as f64, worth);
-        let latent = self.upscale((second, settings.size), &condition, noise, (watch, ear))?;
-        watch.timings.upscale = begun.elapsed();
+        let way = (sampler, &mut noise);
+        let mut latent = self.ask(Component::Unet, &denoising, way, (watch, heard))?;
+        if let Some((second, worth)) = second {
+            watch.begin_second(second.steps, worth);
+            let shape = LatentShape { channels: latent.len() / (height * width), height, width };
+            let condition = second.condition(&latent, shape, &mut noise);
+            latent = self.upscale((second, settings.size), &condition, noise, (watch, ear))?;
+        }
+        watch.end();
         Ok(latent)
     }
 
@@ -422,7 +402,6 @@ impl Painter {
             origin: None,
             in_turn: false,
         };
-        (watch.stage, watch.steps) = (Stage::Upscale, sampler.len());
         self.ask(Component::Upscaler, &denoising, (sampler, &mut noise), (watch, ear))
     }
 
@@ -505,10 +484,11 @@ impl Painter {
         let steps = steps - origin.as_ref().map_or(0, |origin| origin.first.min(steps));
         notify(progress, Progress::after(Stage::Text, 0, steps))?;
 
+        let start = Instant::now();
         let colours = self.colours(request.preview)?;
         let tokens = encoded.first().map_or(0, |e| e.tokens);
         let begins = Start { contexts: [&negative, &prompt], tokens, origin: origin.as_ref() };
-        let mut watch = Watch::new(colours.as_ref(), &mut timings, progress);
+        let mut watch = Watch::new(colours.as_ref(), (start, &mut timings), progress);
         let latent = self.denoise(&settings, &begins, &mut watch, ear.as_deref_mut());
         self.colours = colours;
         let mut warnings: Vec<String> = encoded.iter().filter_map(|e| e.warning.clone()).collect();
@@ -531,37 +511,6 @@ impl Painter {
         let class = self.scheduler.substituted.as_ref().filter(|_| request.sampler.is_none())?;
         let instead = self.scheduler.sampler;
         Some(format!("the model asks for {class}, which is not known here; {instead} was used"))
-    }
-}
-
-impl<'a, 'b> Watch<'a, 'b> {
-    /// Follows a picture from its first step on.
-    fn new(
-        colours: Option<&'a LatentMap>,
-        timings: &'a mut Timings,
-        progress: &'a mut Observer<'b>,
-    ) -> Self {
-        timings.step = Duration::MAX;
-        let (stage, steps) = (Stage::Denoise, 0);
-        Self { stage, steps, done: 0.0, worth: 1.0, all: 1.0, colours, timings, progress }
-    }
-
-    fn after(&mut self, step: Step<'_>) -> ControlFlow<()> {
-        if self.stage == Stage::Denoise {
-            self.timings.step = step.took.min(self.timings.step);
-        }
-        let preview = self.colours.filter(|_| step.look.clean.len() == step.shape.len());
-        let preview =
-            preview.map(|map| LatentPreview { latent: step.look.clean, shape: step.shape, map });
-        (self.progress)(Progress {
-            stage: self.stage,
-            step: step.done,
-            steps: self.steps,
-            share: (self.done + step.done as f64 * self.worth) / self.all,
-            preview,
-            latent: step.latent,
-            look: Some(step.look),
-        })
     }
 }
 
