@@ -104,10 +104,10 @@ fn both_stages_paint_what_torch_paints() {
     let painted =
         |folder: &Path| picture(&mut Painter::open(Some(folder), None).unwrap(), &request());
     let same = psnr(&painted(folder.path()), &reference);
-    configure(folder.path(), "_pochade", json!({"steps": 3, "condition_timestep": 260}));
+    configure(folder.path(), "_pochade", json!({"steps": 3, "condition_timestep": 600}));
     let other = psnr(&painted(folder.path()), &reference);
-    println!("PSNR against torch: {same:.1} dB; with a little more noise: {other:.1} dB");
-    assert!(same >= 50.0 && other < same - 6.0, "{same:.1} dB, {other:.1} dB");
+    println!("PSNR against torch: {same:.1} dB; with more noise: {other:.1} dB");
+    assert!(same >= 50.0 && other < 50.0, "{same:.1} dB, {other:.1} dB");
 }
 
 #[test]
