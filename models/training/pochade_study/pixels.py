@@ -25,7 +25,7 @@ from . import denoising, judging, learning
 from .judging import Judge, Shard
 
 BATCH, UNTOLD, GUIDANCE = 64, 0.1, 2.0
-PICTURES, SHOWN = 320, 8
+PICTURES, SHOWN = 200, 8
 PATCH = 2
 
 

@@ -22,7 +22,7 @@ from pochade_world.palette import COLOUR_TABLE
 from . import denoising, judging, learning
 from .judging import Judge, Shard
 
-BATCH, PICTURES, SHOWN, HELD_OUT = 64, 320, 8, 256
+BATCH, PICTURES, SHOWN, HELD_OUT = 64, 256, 8, 256
 SIDE, NAMES, WIDTH = 8, len(COLOUR_TABLE), 64
 
 

@@ -1,13 +1,14 @@
 """Claims about what the study's answers rest on."""
 
 import json
+import math
 
 import pytest
 import torch
 
 from pochade_study import __main__ as command
 from pochade_study import adversary, denoising, judging, learning, pixels, regularisation, switch
-from pochade_training import autoencoder
+from pochade_training import autoencoder, latents, reader, world
 from pochade_training.runs import Run
 from pochade_world.palette import COLOUR_TABLE
 
@@ -134,6 +135,45 @@ def test_a_layout_matters_on_either_side_of_the_switch(side):
 def test_a_run_without_a_shard_to_hold_out_is_refused_by_name(tmp_path):
     with pytest.raises(FileNotFoundError, match="latents"):
         judging.count(Run(tmp_path, "cpu", 1))
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    """A run of two shards of sixteen patterns, with an untrained autoencoder and reader."""
+    torch.manual_seed(0)
+    run, net = Run(tmp_path_factory.mktemp("run"), "cpu", 1), autoencoder.build()
+    run.save(autoencoder.FILE, net.state_dict())
+    run.save(reader.FILE, reader.Reader().state_dict())
+    for i in range(2):
+        pictures, attributes = torch.randint(256, (16, 3, 128, 128)).byte(), torch.zeros(16, 5)
+        encoded = dict(latents=torch.randn(16, 4, 16, 16).half(), attributes=attributes.long())
+        run.save(world.shard_name(i), dict(pictures=pictures, attributes=attributes.long()))
+        run.save(latents.name(i), encoded)
+    return run
+
+
+@pytest.mark.parametrize(
+    "name, sides",
+    [
+        ("pixels", ("latents", "pixels")),
+        ("regularisation", ("kl", "vq")),
+        ("adversary", ("plain", "adversarial")),
+        ("switch", ("concatenation", "attention")),
+    ],
+)
+def test_every_question_is_answered_with_figures_of_both_sides_and_a_sheet(
+    name, sides, tiny_run, tmp_path, monkeypatch
+):
+    for question in (pixels, regularisation, adversary, switch):
+        monkeypatch.setattr(question, "SHOWN", 1)
+        monkeypatch.setattr(question, "BATCH", 2)
+    monkeypatch.setattr(judging, "REFERENCE", 12)
+    monkeypatch.setattr(denoising, "STEPS", 2)
+    monkeypatch.setattr(regularisation, "CODES", 32)
+    found = command.QUESTIONS[name](tiny_run, 0.002, tmp_path / "sheet.png")
+    assert all(found[side]["steps"] >= 1 for side in sides)
+    assert all(math.isfinite(found[side]["frechet"]) for side in sides)
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
 
 
 def test_one_questions_figures_leave_the_others_alone(tmp_path):
