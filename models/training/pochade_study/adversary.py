@@ -21,7 +21,7 @@ from pochade_training.runs import Run
 from . import judging, learning
 from .judging import Judge, Shard
 
-BATCH, PICTURES, SHOWN, SHARDS = 16, 320, 4, 3
+BATCH, PICTURES, SHOWN = 16, 320, 4
 WEIGHT = 0.3  # of the adversarial gradient, as a share of the reconstruction's
 BEGINS = 0.15  # progress until which the discriminator only watches
 ZOOM = 48
@@ -137,8 +137,7 @@ def answer(run: Run, minutes: float, path: Path) -> dict:
     judge = Judge(run)
     asked = judge.questions(PICTURES)
     true = judging.unit(asked.pictures)
-    shards = min(SHARDS, judging.count(run) - 1)
-    data, start = Data([Shard.load(run, i) for i in range(shards)]), autoencoder.load(run)
+    data, start = Data(judging.shards(run)), autoencoder.load(run)
     made = dict(before=judging.decoded(start, asked.latents))
     found = dict(pictures=len(true), originals=dict(frechet=judge.distance(true)))
     for name, critic in (("plain", None), ("adversarial", Critic())):

@@ -13,7 +13,7 @@ WIDTHS = (32, 64, 96)
 RATES = Rates(
     1e-3, 0.02, ("conv_in", "conv_out", "time_embedding", "told", "attn2.to_q", "attn2.to_k")
 )
-STEPS = 20
+STEPS = 12
 
 Predict = Callable[[Tensor, Tensor], Tensor]  # noisy [B, C, H, W], timesteps [B] to velocities
 

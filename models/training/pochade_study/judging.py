@@ -13,6 +13,7 @@ from pochade_training.autoencoder import gradients, ssim
 from pochade_training.runs import Run
 
 REFERENCE = 2000  # held-out pictures that Frechet distances are taken to
+TRAINED = 3  # shards that a side learns from, at most
 
 
 @dataclass
@@ -38,6 +39,11 @@ def count(run: Run) -> int:
             "and `latents` of pochade_training first"
         )
     return found
+
+
+def shards(run: Run) -> list[Shard]:
+    """What a side may learn from."""
+    return [Shard.load(run, i) for i in range(min(TRAINED, count(run) - 1))]
 
 
 class Judge:

@@ -25,7 +25,7 @@ from . import denoising, judging, learning
 from .judging import Judge, Shard
 
 BATCH, UNTOLD, GUIDANCE = 64, 0.1, 2.0
-PICTURES, SHOWN = 200, 8
+PICTURES, SHOWN = 128, 8
 PATCH = 2
 
 
@@ -145,7 +145,7 @@ def answer(run: Run, minutes: float, path: Path) -> dict:
     asked = judge.questions(PICTURES)
     renders = judging.unit(asked.pictures)
     found = dict(pictures=len(renders), renders=figures(judge, renders, asked.attributes))
-    shards = [Shard.load(run, i) for i in range(judging.count(run) - 1)]
+    shards = judging.shards(run)
     rows = [renders[:SHOWN]]
     sides = dict(latents=lambda: latent_side(run, shards), pixels=lambda: pixel_side(shards))
     for name, make in sides.items():

@@ -18,7 +18,7 @@ from pochade_training.runs import Run
 from . import denoising, judging, learning
 from .judging import Judge
 
-BATCH, PICTURES, SHOWN = 16, 320, 8
+BATCH, PICTURES, SHOWN = 16, 160, 8
 KL_WEIGHT = 1e-6  # of the paper, for sums over a picture
 CODES, COMMITMENT, KEPT = 1024, 0.25, 0.95
 LONELY = 0.05  # uses a step below which a vector is put elsewhere

@@ -22,7 +22,7 @@ from pochade_world.palette import COLOUR_TABLE
 from . import denoising, judging, learning
 from .judging import Judge, Shard
 
-BATCH, PICTURES, SHOWN, HELD_OUT = 64, 256, 8, 256
+BATCH, PICTURES, SHOWN, HELD_OUT = 64, 160, 8, 256
 SIDE, NAMES, WIDTH = 8, len(COLOUR_TABLE), 64
 
 
@@ -156,7 +156,7 @@ def answer(run: Run, minutes: float, path: Path) -> dict:
         autoencoded=dict(kept=kept(copies, names), frechet=judge.distance(copies)),
         chance=dict(kept=kept(renders.roll(1, 0), names)),
     )
-    data = Data([Shard.load(run, i) for i in range(judging.count(run) - 1)])
+    data = Data(judging.shards(run))
     progress, rows = learning.by_time(run, minutes), [renders[:SHOWN], mosaic(names[:SHOWN], 128)]
     held_names = layouts(held.pictures[:HELD_OUT])
     for name, side in (("concatenation", Concatenated), ("attention", Attended)):
