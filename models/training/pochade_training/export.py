@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from diffusers import StableDiffusionPipeline
 from torch import nn
+from transformers import CLIPTextModel, CLIPTokenizer
 
 from . import autoencoder, text, tokenizer, unet
 from .runs import Run
@@ -61,14 +62,45 @@ def export(run: Run, folder: Path) -> None:
 
 
 def adopt(run: Run, folder: Path) -> None:
-    """Makes a fresh run continue from an exported folder: autoencoder, tokenizer and vocabulary
-    stay as they are, the UNet and the caption encoder start from its weights, the optimisers start
-    anew.
+    """Makes a fresh run continue from an exported folder: the autoencoder stays as it is, the UNet
+    and the caption encoder start from its weights, the optimisers start anew. So does the tokenizer
+    stay, unless the run has one of its own already.
     """
     pipeline = StableDiffusionPipeline.from_pretrained(
         folder, safety_checker=None, dtype=torch.float32
     )
+    if run.path(tokenizer.FOLDER).exists():
+        words = translated(pipeline.text_encoder, pipeline.tokenizer, tokenizer.load(run))
+    else:
+        shutil.copytree(Path(folder) / "tokenizer", run.path(tokenizer.FOLDER))
+        words = pipeline.text_encoder
     run.save(autoencoder.FILE, pipeline.vae.state_dict())
-    run.save(text.FILE, pipeline.text_encoder.state_dict())
+    run.save(text.FILE, words.state_dict())
     run.save(unet.START, pipeline.unet.state_dict())
-    shutil.copytree(Path(folder) / "tokenizer", run.path(tokenizer.FOLDER), dirs_exist_ok=True)
+
+
+@torch.no_grad()
+def translated(words: CLIPTextModel, before: CLIPTokenizer, after: CLIPTokenizer) -> CLIPTextModel:
+    """The caption encoder for another vocabulary: a token that was known keeps its vector, another
+    one begins with the mean of its pieces.
+    """
+    old = words.get_input_embeddings().weight
+    encoder = text.build(len(after))
+    known = before.get_vocab()
+    rows = [old[_pieces(token, known, before)].mean(0) for token in _in_order(after)]
+    state = words.state_dict()
+    (name,) = [name for name in state if name.endswith("token_embedding.weight")]
+    encoder.load_state_dict(state | {name: torch.stack(rows)})
+    return encoder
+
+
+def _in_order(words: CLIPTokenizer) -> list[str]:
+    vocabulary = words.get_vocab()
+    return sorted(vocabulary, key=vocabulary.get)
+
+
+def _pieces(token: str, known: dict[str, int], before: CLIPTokenizer) -> list[int]:
+    if token in known:
+        return [known[token]]
+    plain = token.removesuffix("</w>")
+    return before(plain, add_special_tokens=False).input_ids or [known[tokenizer.END]]

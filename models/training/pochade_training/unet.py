@@ -26,7 +26,8 @@ from .workers import Workers
 CHECKPOINT, FILE, START = "unet-checkpoint.pt", "unet.pt", "unet-start.pt"
 TIMESTEPS = 1000
 UNCAPTIONED = 0.1  # how often a caption is left out, for classifier-free guidance
-UNPOOLED = 0.3  # how often the caption's pooled vector is left out, so that attention has to tell what is where
+# How often the caption's pooled vector is left out, so that attention has to tell what is where.
+UNPOOLED = 0.3
 WARM_UP = 80
 HELD_OUT = 256
 # With Muon, whose steps have one size, attention had come to rest on the first token.
@@ -82,7 +83,7 @@ class Denoiser(nn.Module):
         self.register_buffer("signal", scheduler().alphas_cumprod.float(), persistent=False)
         net.add_embedding.register_forward_hook(self._leave_out_pooled)
 
-    def _leave_out_pooled(self, _module: nn.Module, _inputs: tuple, pooled: Tensor) -> Tensor | None:
+    def _leave_out_pooled(self, _module, _inputs, pooled: Tensor) -> Tensor | None:
         """Zeroes the pooled vector `[B, D]` of some pictures while training."""
         if not self.training:
             return None

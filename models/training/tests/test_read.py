@@ -35,7 +35,7 @@ def test_the_difference_is_in_points_of_what_was_asked():
         bright = (pictures.mean((1, 2, 3)) > 0.5).long()
         return tuple(F.one_hot(bright, count).float() for count in CLASSES)
 
-    bright, asked = torch.ones(4, 3, 64, 64), torch.ones(6, 5).long()
+    bright, asked = torch.ones(4, 3, 64, 64), torch.ones(6, len(CLASSES)).long()
     half_dark = bright * torch.tensor([1, 1, 0, 0]).view(4, 1, 1, 1)
     lines = read.table(sees, (bright, half_dark), asked).splitlines()
     assert lines[0] == "| 4 pictures | first | second | points |"

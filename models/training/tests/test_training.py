@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 
 import pytest
 import torch
+from transformers import CLIPTokenizer
 
-from pochade_training import autoencoder, optim, reader, text, unet
+from pochade_training import autoencoder, export, optim, reader, text, tokenizer, unet
 from pochade_training.runs import Deadline, Run
 
 
@@ -35,6 +36,22 @@ def test_an_untrained_denoiser_predicts_nothing_so_its_loss_is_one():
     ids = torch.randint(600, (64, 32))
     loss = model.loss(clean, noise, torch.randint(1000, (64,)), ids).mean().item()
     assert loss == pytest.approx(1, abs=0.05)
+
+
+def test_a_word_known_before_means_the_same_in_a_new_vocabulary(tmp_path):
+    counts = (dict(sea=2, red=1), dict(sea=1, seafish=3, red=1))
+    for name, count in zip(("before", "after"), counts):
+        tokenizer.write(tmp_path / name, tokenizer.learn_merges(count))
+    before, after = (CLIPTokenizer.from_pretrained(tmp_path / n) for n in ("before", "after"))
+    words = text.build(len(before))
+    renewed = export.translated(words, before, after)
+    old, new = (w.get_input_embeddings().weight for w in (words, renewed))
+    for token in ("sea</w>", "red</w>", tokenizer.END):
+        row = new[after.get_vocab()[token]]
+        assert torch.equal(row, old[before.get_vocab()[token]])
+    pieces = before("seafish", add_special_tokens=False).input_ids
+    assert len(pieces) > 1
+    assert torch.allclose(new[after.get_vocab()["seafish</w>"]], old[pieces].mean(0))
 
 
 def test_the_last_timestep_carries_no_signal():
