@@ -12,12 +12,19 @@ from diffusers import StableDiffusionPipeline
 from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from . import autoencoder, text, tokenizer, unet
+from . import autoencoder, distil, text, tokenizer, unet, upscaler
 from .runs import Run
 
+GUIDED = dict(guidance=3.0, steps=20)
+UNGUIDED = dict(guidance=1.0, steps=distil.STEPS)
 
-def write(run: Run, net: nn.Module, words: nn.Module, folder: Path) -> None:
-    """Writes the folder part by part; what is already there is replaced file by file."""
+
+def write(
+    run: Run, net: nn.Module, words: nn.Module, folder: Path, advice: dict[str, float] = GUIDED
+) -> None:
+    """Writes the folder part by part, the upscaler too if the run has one; what is already there is
+    replaced file by file.
+    """
     draft = Path(f"{folder}.part")
     shutil.rmtree(draft, ignore_errors=True)
     parts = dict(vae=autoencoder.load(run), unet=net, text_encoder=words)
@@ -31,7 +38,13 @@ def write(run: Run, net: nn.Module, words: nn.Module, folder: Path) -> None:
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(draft)
-    _advise(draft / "scheduler" / "scheduler_config.json")
+    _advise(draft / "scheduler" / "scheduler_config.json", advice)
+    if run.path(upscaler.FILE).exists():
+        _half(upscaler.load(run)).save_pretrained(draft / "upscaler")
+        _advise(
+            draft / "upscaler" / "config.json",
+            dict(steps=upscaler.STEPS, condition_timestep=upscaler.CONDITION_TIMESTEP),
+        )
     shutil.rmtree(draft / "tokenizer")
     shutil.copytree(run.path(tokenizer.FOLDER), draft / "tokenizer")
     for source in sorted(p for p in draft.rglob("*") if p.is_file()):
@@ -42,11 +55,11 @@ def write(run: Run, net: nn.Module, words: nn.Module, folder: Path) -> None:
     shutil.rmtree(draft)
 
 
-def _advise(scheduler: Path) -> None:
+def _advise(file: Path, advice: dict[str, float]) -> None:
     """Says what suits the model, in a field that diffusers ignores."""
-    config = json.loads(scheduler.read_text())
-    config["_pochade"] = dict(guidance=3.0, steps=20)
-    scheduler.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    config = json.loads(file.read_text())
+    config["_pochade"] = advice
+    file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
 
 
 def _half(module: nn.Module) -> nn.Module:
@@ -54,9 +67,10 @@ def _half(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).cpu().half().eval()
 
 
-def export(run: Run, folder: Path) -> None:
-    net, words = unet.load(run)
-    write(run, net, words, folder)
+def export(run: Run, folder: Path, student: bool = False) -> None:
+    """Writes the trained UNet, or the student that paints in few steps without guidance."""
+    net, words = unet.load(run, distil.FILE if student else unet.FILE)
+    write(run, net, words, folder, UNGUIDED if student else GUIDED)
     sizes = {p.relative_to(folder): p.stat().st_size for p in folder.rglob("*.safetensors")}
     run.say("export: " + ", ".join(f"{p} {n / 1e6:.2f} MB" for p, n in sizes.items()))
 
