@@ -66,7 +66,7 @@ def write_names(path: Path) -> None:
 
 def write_captions(path: Path) -> None:
     """A line for each picture: seed, what can be read of each attribute (`-`: nothing), caption."""
-    test, captions = evaluate.questions()
+    test, captions = evaluate.questions(evaluate.SMALL)
     seen = reader.readable(test.attributes)
     lines = ["\t".join(["seed", *ATTRIBUTES, "caption"])]
     for i, caption in enumerate(captions):

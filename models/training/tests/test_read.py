@@ -14,7 +14,7 @@ def test_the_list_asks_for_the_pictures_of_stage_evaluate(tmp_path, monkeypatch)
     read.write_list(path)
     lines = [line.split(" ", 1) for line in path.read_text().splitlines()]
     assert [int(seed) for seed, _ in lines] == [10_000, 10_001, 10_002]
-    assert [caption for _, caption in lines] == evaluate.questions()[1]
+    assert [caption for _, caption in lines] == evaluate.questions(evaluate.SMALL)[1]
 
 
 def test_the_halves_are_two_models_pictures_in_the_order_of_their_numbers(tmp_path):

@@ -84,6 +84,12 @@ def test_every_scene_style_and_colour_that_is_asked_for_in_a_test_was_seen_in_tr
         assert len(asked) >= len(known) - 1
 
 
+def test_what_a_picture_shows_does_not_depend_on_its_size():
+    small, large = (batch(34, size, 17) for size in (8, 64))
+    assert torch.equal(small.attributes, large.attributes)
+    assert small.shows == large.shows
+
+
 def _masses(pictures, colour, tolerance=0.12):
     """Which pixels `[B, S, S]` are about of a colour."""
     return (pictures - torch.tensor(colour).view(3, 1, 1)).abs().amax(1) < tolerance
