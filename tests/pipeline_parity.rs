@@ -33,6 +33,7 @@ fn red_sun() -> Request {
         seed: 7,
         steps: Some(20),
         guidance: Some(3.0),
+        size: Some(Size { width: 128, height: 128 }),
         ..Request::default()
     }
 }

@@ -177,7 +177,7 @@ fn load(model: &ModelFiles, part: Component, asked: &Asked<'_>) -> anyhow::Resul
             let config: Result<_, ConfigError> = ClipTextConfig::from_diffusers(config);
             ClipText::load(&weights, &config.with_context(context)?)?;
         }
-        Component::Unet => {
+        Component::Unet | Component::Upscaler => {
             let config = UNetConfig::from_diffusers(config).with_context(context)?;
             UNet::load(&weights, &config)?;
         }

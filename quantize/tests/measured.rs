@@ -1,11 +1,14 @@
 //! Conversions that look at what the model paints: calibration, mixes under budgets, recipes.
 #![allow(clippy::unwrap_used)] // A fixture that cannot be read is a failed test.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use pochade::files::gguf::Gguf;
+use pochade::files::{Component, ModelFiles};
 
 fn tiny() -> String {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/files/tiny");
@@ -163,4 +166,38 @@ fn a_shortcut_over_two_joined_values_rounds_them_apart_where_that_is_better() {
         .output()
         .unwrap();
     expect_success(&verified);
+}
+
+#[test]
+fn a_second_stage_is_heard_and_rounded_like_the_first() {
+    let workshop = Workshop::new();
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/pipeline");
+    let model = workshop.path("cascade");
+    common::copy(&fixtures.join("xl"), &model);
+    common::copy(&fixtures.join("second"), &model);
+    let calibrate = ["--weights", "int8", "--calibrate", "prompts.txt", "--pictures", "2"];
+    let more = ["--save-recipe", "recipe.toml", "--report", "report", "--report-pictures", "1"];
+    let run = |arguments: &[&str]| {
+        let command = Command::new(env!("CARGO_BIN_EXE_pochade-quantize"))
+            .current_dir(workshop.0.path())
+            .args(arguments)
+            .output();
+        expect_success(&command.unwrap());
+    };
+    run(&[&["cascade", "-o", "cascade.gguf"], &calibrate[..], &more].concat());
+    run(&["verify", "cascade.gguf"]);
+    let recipe = fs::read_to_string(workshop.path("recipe.toml")).unwrap();
+    assert!(recipe.contains("\"upscaler/middle_block.0.in_layers.2\" = \"int8\""), "{recipe}");
+    let files = ModelFiles::open(&workshop.path("cascade.gguf")).unwrap();
+    assert_eq!(files.config(Component::Upscaler).unwrap()["_pochade"]["steps"], 3);
+    let report = fs::read_to_string(workshop.path("report/report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_str(&report).unwrap();
+    let choices = report["choices"].as_array().unwrap();
+    let heard = choices.iter().filter(|choice| choice["part"] == "upscaler");
+    assert!(heard.clone().count() > 10, "{choices:?}");
+    for choice in heard {
+        let inputs = &choice["inputs"];
+        assert_eq!(inputs["ranges"].as_array().unwrap().len(), 3, "one for each step: {choice}");
+        assert!(inputs["dynamic_sqnr_db"].as_f64() > Some(20.0), "{choice}");
+    }
 }

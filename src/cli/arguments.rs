@@ -30,7 +30,7 @@ pub struct HowArgs {
     #[arg(long, value_name = "X", value_parser = guidance)]
     pub guidance: Option<f32>,
 
-    /// Width and height in pixels.
+    /// Width and height in pixels. A model with a second stage paints small pictures without it.
     #[arg(long, value_name = "WxH", value_parser = Size::from_str)]
     pub size: Option<Size>,
 

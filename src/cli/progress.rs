@@ -9,7 +9,9 @@ use crate::paint::preview::{self, Protocol};
 use crate::paint::{Progress, Stage};
 
 /// A line of progress, and below it the picture.
-const TEMPLATE: &str = "{prefix:>10} {bar:30} {pos}/{len}  {eta} left\n{msg}";
+const TEMPLATE: &str = "{prefix:>16} {bar:30} {eta} left\n{msg}";
+/// Parts that a picture's bar is divided into.
+const PARTS: f64 = 1000.0;
 
 /// A bar for one picture; it vanishes when the picture is done.
 #[derive(Debug)]
@@ -34,8 +36,7 @@ impl Bar {
 
     /// Moves on within picture number `index` (from 0) of `count`.
     pub(super) fn show_of(&self, (index, count): (usize, usize), progress: Progress<'_>) {
-        self.bar.set_length((count * progress.steps) as u64);
-        self.bar.set_position((index * progress.steps + progress.step) as u64);
+        self.move_to((index as f64 + progress.share, count as f64));
         self.bar.set_prefix(format!("{}/{count}", index + 1));
     }
 
@@ -50,15 +51,22 @@ impl Bar {
 
     /// Moves on.
     pub(super) fn show(&self, progress: Progress<'_>) {
-        self.bar.set_length(progress.steps as u64);
-        self.bar.set_position(progress.step as u64);
+        self.move_to((progress.share, 1.0));
         if let (Some(preview), Some(protocol)) = (progress.preview, self.pictures) {
             self.bar.set_message(emerging(&preview.picture(), protocol));
         }
-        self.bar.set_prefix(match progress.stage {
-            Stage::Text | Stage::Denoise if progress.step < progress.steps => "painting",
-            _ => "finishing",
+        let Progress { stage, step, steps, share, .. } = progress;
+        self.bar.set_prefix(match stage {
+            _ if share >= 1.0 => "finishing".to_owned(),
+            Stage::Upscale => format!("enlarging {step}/{steps}"),
+            _ => format!("painting {step}/{steps}"),
         });
+    }
+
+    /// Moves to so much of the whole, both in pictures.
+    fn move_to(&self, (done, all): (f64, f64)) {
+        self.bar.set_length((all * PARTS) as u64);
+        self.bar.set_position((done * PARTS).round() as u64);
     }
 }
 
@@ -84,17 +92,19 @@ mod tests {
         let bar = Bar::new(false, None);
         let at = |stage, step| Progress::after(stage, step, 5);
         bar.show(at(Stage::Text, 0));
-        assert_eq!((bar.bar.position(), bar.bar.length()), (0, Some(5)));
-        assert_eq!(bar.bar.prefix(), "painting");
-        bar.show(at(Stage::Denoise, 5));
-        assert_eq!((bar.bar.position(), bar.bar.prefix().as_str()), (5, "finishing"));
+        assert_eq!((bar.bar.position(), bar.bar.length()), (0, Some(1000)));
+        assert_eq!(bar.bar.prefix(), "painting 0/5");
+        bar.show(Progress { share: 0.25, ..at(Stage::Upscale, 1) });
+        assert_eq!((bar.bar.position(), bar.bar.prefix().as_str()), (250, "enlarging 1/5"));
+        bar.show(at(Stage::Upscale, 5));
+        assert_eq!((bar.bar.position(), bar.bar.prefix().as_str()), (1000, "finishing"));
     }
 
     #[test]
     fn a_bar_counts_the_steps_of_all_pictures() {
         let bar = Bar::new(false, Some(Protocol::TrueColour));
         bar.show_of((2, 10), Progress::after(Stage::Denoise, 3, 5));
-        assert_eq!((bar.bar.position(), bar.bar.length()), (13, Some(50)));
+        assert_eq!((bar.bar.position(), bar.bar.length()), (2600, Some(10_000)));
         assert_eq!(bar.bar.prefix(), "3/10");
         bar.picture(&RgbImage::new(200, 100));
         assert!(bar.bar.message().contains('▀'));

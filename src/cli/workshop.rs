@@ -8,7 +8,7 @@ use crate::bench::{self, Observer, Report, Settings};
 use crate::boards::Board;
 use crate::explain::{self, Explanation};
 use crate::files::{Component, ModelFiles};
-use crate::paint::{Memory, Painter, Prediction, Request, predict};
+use crate::paint::{Memory, Painter, Prediction, Request, predict, sizes};
 
 /// Works with model files.
 #[derive(Clone, Copy, Debug, Default)]
@@ -43,9 +43,10 @@ impl Studio for Workshop {
                 activations: Some(planned.activations as u64),
             });
         }
+        let family = files.pipeline().unwrap_or("latent diffusion");
         Ok(Inspection {
             model: files.origin().to_owned(),
-            description: files.pipeline().unwrap_or("latent diffusion").to_owned(),
+            description: format!("{family}, {}", sizes(&files)?),
             parts,
             peak_memory: Some(memory.peak() as u64),
             predicted: predict(&files, &Board::ALL)?.iter().map(board).collect(),

@@ -57,10 +57,12 @@ pub struct Work {
     pub prompt: String,
     /// Who wants it.
     pub source: Source,
-    /// Steps done.
+    /// Steps of the stage that are done.
     pub step: usize,
-    /// Steps in all; 0 as long as the words are being read.
+    /// Steps of the stage; 0 as long as the words are being read.
     pub steps: usize,
+    /// How much of all stages' steps is done, from 0 to 1.
+    pub share: f64,
     /// How long it will take from now on, once a step was done.
     pub left: Option<Duration>,
     /// The picture as it can be guessed now.

@@ -98,7 +98,13 @@ mod tests {
             model_hash: None,
         };
         let mut pace = Pace::default();
-        let timings = Timings { text: SECOND, denoise: 21 * SECOND, step: SECOND, decode: SECOND };
+        let timings = Timings {
+            text: SECOND,
+            denoise: 21 * SECOND,
+            step: SECOND,
+            decode: SECOND,
+            ..Timings::default()
+        };
         pace.measure(timings, &request);
         pace
     }
@@ -115,7 +121,8 @@ mod tests {
 
     #[test]
     fn where_too_few_would_be_left_the_picture_becomes_smaller() {
-        let (pace, sizes) = (measured(), Sizes { native: size(512), multiple: 64 });
+        let (pace, sizes) =
+            (measured(), Sizes { native: size(512), base: size(512), multiple: 64 });
         let plan = |asked: Option<Size>, seconds: u32| {
             let plan = pace.plan(Plan { steps: 20, size: asked }, seconds * SECOND, Some(sizes));
             (plan.steps, plan.size)

@@ -122,7 +122,8 @@ mod tests {
 
     #[test]
     fn what_is_too_large_becomes_smaller_and_keeps_its_shape() {
-        let native = Sizes { native: size(128, 128), multiple: 32 };
+        let base = size(128, 128);
+        let native = Sizes { native: base, base, multiple: 32 };
         let rules = Rules { model: Some(native), ..Rules::default() };
         let became = |asked| admitted(&rules, "a sun", asked, 90).unwrap().size.unwrap();
         assert_eq!(became(size(512, 512)), size(128, 128));

@@ -16,7 +16,7 @@ use super::exhibit::Exhibit;
 use super::pace::{Pace, Plan};
 use super::site::{Notice, Site, SiteError};
 use crate::paint::infotext::Infotext;
-use crate::paint::{Paint, Painting, Progress, Request, Sizes, Stage, png};
+use crate::paint::{Paint, Painting, Progress, Request, Sizes, png};
 
 /// How long a machine that is too hot rests before its temperature is looked at again.
 const REST: Duration = Duration::from_secs(2);
@@ -215,7 +215,7 @@ impl<S: Site> Watch<'_, S> {
         if self.desk.interrupts() {
             return ControlFlow::Break(());
         }
-        let sketch = progress.preview.filter(|_| progress.stage == Stage::Denoise);
+        let sketch = progress.preview;
         if let Some(sketch) = sketch.map(|sketch| sketch.picture()) {
             if let Some(exhibit) = &mut self.exhibit {
                 sketch_on(exhibit, &sketch);
@@ -229,14 +229,14 @@ impl<S: Site> Watch<'_, S> {
     /// Lets everybody see how far it is.
     fn post(&self, progress: &Progress<'_>) {
         let gone = Duration::try_from(self.begun.duration_until(&self.site.now()));
-        let to_do = progress.steps.saturating_sub(progress.step) as f64;
-        let left = gone.ok().filter(|_| progress.step > 0);
-        let left = left.map(|gone| gone.mul_f64(to_do / progress.step as f64));
+        let left = gone.ok().filter(|_| progress.share > 0.0);
+        let left = left.map(|gone| gone.mul_f64((1.0 / progress.share - 1.0).max(0.0)));
         let temperature = self.site.temperature();
         self.desk.board().write(|state| {
             state.temperature = temperature;
             if let Some(work) = &mut state.work {
-                (work.step, work.steps, work.left) = (progress.step, progress.steps, left);
+                (work.step, work.steps) = (progress.step, progress.steps);
+                (work.share, work.left) = (progress.share, left);
                 work.preview.clone_from(&self.preview);
             }
         });

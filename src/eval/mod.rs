@@ -116,11 +116,13 @@ impl Judge {
         observer: &mut dyn FnMut(usize, Progress<'_>) -> ControlFlow<()>,
     ) -> anyhow::Result<(Evaluation, Resolved)> {
         let (mut features, mut settings) = (Vec::new(), None);
+        // The captions are painted by the network that knows words, which is what is judged.
+        let size = how.size.or(painter.sizes().map(|sizes| sizes.base));
         let mut attributes: Vec<(String, usize, usize)> =
             self.attributes.iter().map(|attribute| (attribute.name.clone(), 0, 0)).collect();
         for (index, question) in self.questions.iter().take(count).enumerate() {
             let (prompt, seed) = (question.caption.clone(), question.seed);
-            let request = Request { prompt, seed, ..how.clone() };
+            let request = Request { prompt, seed, size, ..how.clone() };
             let painting = painter.paint(&request, &mut |p| observer(index, p))?;
             let reading = self.reader.read(&painting.image)?;
             let read = self.read_classes(&reading);

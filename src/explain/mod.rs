@@ -18,7 +18,7 @@ pub use sheet::sheet;
 pub use words::Token;
 
 use crate::files::Component;
-use crate::paint::{Paint, PaintError, Painter, Painting, Progress, Request, Resolved};
+use crate::paint::{Paint, PaintError, Painter, Painting, Progress, Request, Resolved, Stage};
 
 /// Steps that are shown, if there are so many.
 const MOMENTS: usize = 8;
@@ -39,7 +39,7 @@ pub struct Explanation {
     pub guided: Vec<Guided>,
 }
 
-/// A step on the way.
+/// A step on the way, of the network that knows the words.
 #[derive(Clone, Debug)]
 pub struct Moment {
     /// Its number, from 1.
@@ -134,7 +134,8 @@ fn watched(
 ) -> Result<(Painting, Vec<Kept>), PaintError> {
     let mut looks = Vec::new();
     let painting = painter.paint(request, &mut |progress| {
-        if let Some(look) = progress.look.filter(|_| is_shown(progress.step, progress.steps)) {
+        let shown = progress.stage == Stage::Denoise && is_shown(progress.step, progress.steps);
+        if let Some(look) = progress.look.filter(|_| shown) {
             let latents = [look.noisy.to_vec(), look.clean.to_vec()];
             looks.push((progress.step, look.timestep, latents));
         }
@@ -155,9 +156,10 @@ fn moments(
     settings: &Resolved,
     looks: Vec<Kept>,
 ) -> Result<Vec<Moment>, PaintError> {
+    let size = painter.base_size(settings.size);
     let mut moment = |(step, timestep, [noisy, clean]): Kept| {
-        let noisy = painter.decode_latent(&noisy, settings.size)?;
-        let clean = painter.decode_latent(&clean, settings.size)?;
+        let noisy = painter.decode_latent(&noisy, size)?;
+        let clean = painter.decode_latent(&clean, size)?;
         Ok(Moment { step, timestep, noisy, clean })
     };
     looks.into_iter().map(&mut moment).collect()
@@ -175,7 +177,7 @@ fn words(
     }
     let positions = painter.text_positions()?;
     let tokens = words::tokens(painter.files(), &settings.prompt, positions)?;
-    let latent = painter.latent_size(settings.size);
+    let latent = painter.latent_size(painter.base_size(settings.size));
     let mut attention = Attention::new(latent, positions, settings.steps);
     painter.paint_heard(request, &mut attention, observer)?;
     Ok((!attention.is_empty()).then_some(Words { tokens, attention }))

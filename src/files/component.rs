@@ -11,6 +11,8 @@ pub enum Component {
     TextEncoder2,
     /// The denoiser.
     Unet,
+    /// The second denoiser, which doubles the latent's sides; Pochade's own.
+    Upscaler,
     /// The autoencoder, of whatever kind.
     Autoencoder,
     /// The noise schedule: a config without weights.
@@ -19,8 +21,14 @@ pub enum Component {
 
 impl Component {
     /// All parts, in the order they work.
-    pub const ALL: [Self; 5] =
-        [Self::TextEncoder, Self::TextEncoder2, Self::Unet, Self::Autoencoder, Self::Scheduler];
+    pub const ALL: [Self; 6] = [
+        Self::TextEncoder,
+        Self::TextEncoder2,
+        Self::Unet,
+        Self::Upscaler,
+        Self::Autoencoder,
+        Self::Scheduler,
+    ];
 
     /// The name that diffusers' folders and Pochade's metadata use.
     pub const fn name(self) -> &'static str {
@@ -28,6 +36,7 @@ impl Component {
             Self::TextEncoder => "text_encoder",
             Self::TextEncoder2 => "text_encoder_2",
             Self::Unet => "unet",
+            Self::Upscaler => "upscaler",
             Self::Autoencoder => "vae",
             Self::Scheduler => "scheduler",
         }
@@ -40,6 +49,7 @@ impl Component {
             Self::TextEncoder => "cond_stage_model.transformer.text_model.",
             Self::TextEncoder2 => "cond_stage_model.1.transformer.text_model.",
             Self::Unet => "model.diffusion_model.",
+            Self::Upscaler => "upscaler.",
             Self::Autoencoder => "first_stage_model.",
             Self::Scheduler => "scheduler.",
         }

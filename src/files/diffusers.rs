@@ -6,7 +6,9 @@
 //! unet/config.json   unet/diffusion_pytorch_model.safetensors   (or .fp16.safetensors, or shards)
 //! vae/..             text_encoder/config.json  text_encoder/model.safetensors
 //! tokenizer/vocab.json  tokenizer/merges.txt  ..               scheduler/scheduler_config.json
+//! upscaler/config.json   upscaler/diffusion_pytorch_model.safetensors
 //! ```
+//! The upscaler is there where its folder is: the index, which diffusers reads, does not name it.
 //! What a JSON file names is only ever a plain file of the same folder.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -74,7 +76,7 @@ impl DiffusersFolder {
         self.index.get("_class_name").and_then(Value::as_str)
     }
 
-    /// The configs of all parts that the index names, with their file names for messages.
+    /// The configs of all parts that the model has, with their file names for messages.
     pub(super) fn configs(&self) -> Result<BTreeMap<Component, (String, Value)>, FileError> {
         let mut configs = BTreeMap::new();
         for component in Component::ALL {
@@ -166,12 +168,17 @@ impl DiffusersFolder {
         Ok(files)
     }
 
-    /// The folder of a part, `None` where the index does not name it or names nothing for it.
+    /// The folder of a part, `None` where the index does not name it or names nothing for it, or
+    /// where there is no upscaler.
     fn folder_of(&self, component: Component) -> Option<&'static str> {
         let names: &[&str] = match component {
             Component::Autoencoder => &["vae", "vqvae", DECODER],
             ref other => &[other.name()],
         };
+        if component == Component::Upscaler {
+            let there = self.exists(&config_path(component, component.name()));
+            return there.then_some(component.name());
+        }
         let named = |name: &&&str| {
             self.index.get(**name).and_then(|entry| entry.get(1)).is_some_and(Value::is_string)
         };

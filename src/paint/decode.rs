@@ -61,7 +61,10 @@ impl DecoderStage {
         prepared.session.run(engine, &[(prepared.input, &unscaled)]);
         let (session, taps) = (&prepared.session, &prepared.taps);
         let part = Component::Autoencoder;
-        listen::report(&mut ear, &Run { part, step: 0, of_prompt: Some(0), session, taps });
+        listen::report(
+            &mut ear,
+            &Run { part, step: 0, steps: 1, of_prompt: Some(0), session, taps },
+        );
         let pixels = prepared.session.output(prepared.output).iter().map(|v| to_byte(*v)).collect();
         self.prepared = Some(prepared);
         let factor = self.network.config().factor();

@@ -1,5 +1,5 @@
-//! The denoiser and its loop (section 3.2 of the LDM paper): from noise to a latent, guided by two
-//! contexts at once.
+//! A denoiser and its loop (section 3.2 of the LDM paper): from noise to a latent, guided by two
+//! contexts at once, or by channels beside the latent.
 
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,8 @@ use crate::nets::{
 
 /// A UNet, and the session for the sizes that were painted last.
 pub(super) struct UNetStage {
+    /// Which of a model's UNets it is.
+    part: Component,
     network: UNet,
     /// Embeds the sizes that Stable Diffusion XL is told.
     sizes: Sinusoid,
@@ -42,6 +44,7 @@ struct Prepared {
 struct Told {
     /// Of all turns.
     contexts: Vec<Context>,
+    beside: Vec<f32>,
     pixels: Size,
     guidance: f32,
     timesteps: Vec<f32>,
@@ -58,12 +61,13 @@ pub(super) struct Denoising<'a> {
     pub contexts: [&'a Context; 2],
     /// Tokens of a context.
     pub tokens: usize,
+    /// Channels beside the latent, `[h, w, in_channels - channels]`; empty where there are none.
+    pub beside: &'a [f32],
     pub guidance: f32,
     /// What the run begins with; without it, noise.
     pub origin: Option<&'a Origin>,
     /// Whether the network answers for one context after the other, in half the memory.
     pub in_turn: bool,
-    pub noise: SeedNoise,
 }
 
 /// A denoising step that is done.
@@ -78,15 +82,17 @@ pub(super) struct Step<'a> {
 }
 
 impl UNetStage {
-    pub fn load(files: &ModelFiles, streams: bool) -> Result<Self, PaintError> {
-        let json = files.config(Component::Unet)?;
-        let weights = files.weights(Component::Unet)?;
-        let network = load(files, &Weights::new(&weights))?;
-        check_conditioning(network.config())?;
+    pub fn load(files: &ModelFiles, part: Component, streams: bool) -> Result<Self, PaintError> {
+        let json = files.config(part)?;
+        let weights = files.weights(part)?;
+        let network = load(files, part, &Weights::new(&weights))?;
+        if part == Component::Unet {
+            check_conditioning(network.config())?;
+        }
         let config = network.config();
         let width = json.get("addition_time_embed_dim").and_then(Json::as_u64).unwrap_or(256);
         let sizes = Sinusoid { width: width as usize, ..config.sinusoid() };
-        Ok(Self { network, sizes, streams, prepared: None })
+        Ok(Self { part, network, sizes, streams, prepared: None })
     }
 
     /// Channels of the latent.
@@ -105,11 +111,12 @@ impl UNetStage {
             return Ok(prepared);
         }
         self.prepared = None;
-        let (mut g, inputs, output) = graph(&self.network, extent);
-        let taps = listen::taps(&mut g, Component::Unet, ear);
-        let plan = Plan::new(&g).map_err(|e| PaintError::Graph("unet", e))?;
+        let (mut g, inputs, output) = graph(self.part, &self.network, extent);
+        let taps = listen::taps(&mut g, self.part, ear);
+        let plan = Plan::new(&g).map_err(|e| PaintError::Graph(self.part.name(), e))?;
         log::debug!(
-            "unet at {}x{}: {:.1} GMAC a step, {} MiB of intermediates",
+            "{} at {}x{}: {:.1} GMAC a step, {} MiB of intermediates",
+            self.part,
             extent.width,
             extent.height,
             plan.macs() as f64 / 1e9,
@@ -120,11 +127,12 @@ impl UNetStage {
     }
 
     /// Runs the loop; `after` is called after every step and stops the loop by returning false.
-    /// Returns the latent `[h, w, channels]`.
+    /// `noise` has drawn all that the run needed afterwards, and no more. Returns the latent
+    /// `[h, w, channels]`.
     pub fn denoise(
         &mut self,
         d: &Denoising<'_>,
-        sampler: &mut dyn Sampler,
+        (sampler, noise): (&mut dyn Sampler, &mut SeedNoise),
         engine: &mut Engine,
         after: &mut dyn FnMut(Step<'_>) -> bool,
         mut ear: Ear<'_, '_>,
@@ -139,6 +147,7 @@ impl UNetStage {
         let contexts = &d.contexts[2 - batch..];
         let told = Told {
             contexts: contexts.iter().map(|c| (*c).clone()).collect(),
+            beside: d.beside.to_vec(),
             pixels: d.pixels,
             guidance: d.guidance,
             timesteps: (0..sampler.len()).map(|i| sampler.timestep(i)).collect(),
@@ -148,7 +157,6 @@ impl UNetStage {
         prepared.session.reserve_table(turns * sampler.len());
 
         let shape = LatentShape { channels: self.channels(), height: d.height, width: d.width };
-        let mut noise = d.noise.clone();
         let mut x = vec![0.0; shape.len()];
         noise.draw(shape, &mut x);
         let begun = d.origin.map(|origin| (origin, x.clone()));
@@ -176,8 +184,9 @@ impl UNetStage {
                 }
                 prepared.ask(entry + i, input, answer, engine);
                 let run = Run {
-                    part: Component::Unet,
+                    part: self.part,
                     step: i,
+                    steps: sampler.len(),
                     of_prompt: (batch - 1).checked_sub(turn * asked).filter(|i| *i < asked),
                     session: &prepared.session,
                     taps: &prepared.taps,
@@ -217,10 +226,13 @@ impl UNetStage {
         let scale = config.guidance_width.map(|w| guidance_embedding(d.guidance - 1.0, w));
         let scale = scale.unwrap_or_default();
         let inputs = &prepared.inputs;
-        let given =
-            [(inputs.context, &tokens), (inputs.vector, &vector), (inputs.guidance, &scale)];
-        let given: Vec<_> =
-            given.into_iter().filter_map(|(v, data)| Some((v?, &data[..]))).collect();
+        let given = [
+            (inputs.concat, d.beside),
+            (inputs.context, &tokens),
+            (inputs.vector, &vector),
+            (inputs.guidance, &scale),
+        ];
+        let given: Vec<_> = given.into_iter().filter_map(|(v, data)| Some((v?, data))).collect();
         prepared.session.setup(engine, &given);
     }
 
@@ -250,21 +262,28 @@ impl Prepared {
     }
 }
 
-/// The model's UNet.
-pub(super) fn load(files: &ModelFiles, weights: &Weights<'_>) -> Result<UNet, PaintError> {
-    let config = config(files)?;
+/// One of the model's UNets.
+pub(super) fn load(
+    files: &ModelFiles,
+    part: Component,
+    weights: &Weights<'_>,
+) -> Result<UNet, PaintError> {
+    let config = config(files, part)?;
     Ok(UNet::load(weights, &config)?)
 }
 
-/// The UNet's architecture.
-pub(super) fn config(files: &ModelFiles) -> Result<UNetConfig, PaintError> {
-    let json = files.config(Component::Unet)?;
-    UNetConfig::from_diffusers(json).map_err(|e| PaintError::Config("unet", e))
+/// A UNet's architecture.
+pub(super) fn config(files: &ModelFiles, part: Component) -> Result<UNetConfig, PaintError> {
+    UNetConfig::from_diffusers(files.config(part)?).map_err(|e| PaintError::Config(part.name(), e))
 }
 
 /// One denoising step: the graph, its inputs and its answer.
-pub(super) fn graph(network: &UNet, extent: UNetExtent) -> (Graph, UNetInputs, Value) {
-    let mut g = Graph::named("unet");
+pub(super) fn graph(
+    part: Component,
+    network: &UNet,
+    extent: UNetExtent,
+) -> (Graph, UNetInputs, Value) {
+    let mut g = Graph::named(part.name());
     let config = network.config();
     let inputs = Conditioning::of(config).declare(&mut g, config, extent);
     let output = network.forward(&mut g, &inputs);

@@ -32,6 +32,8 @@ pub enum PaintError {
         asked: Size,
         /// Both must be multiples of this.
         multiple: usize,
+        /// From this size on, where smaller ones are painted otherwise.
+        from: Option<Size>,
     },
     /// The budget of memory is too small.
     Memory {
@@ -63,11 +65,12 @@ impl fmt::Display for PaintError {
             }
             Self::Isa(error) => error.fmt(f),
             Self::Tokens(error) => error.fmt(f),
-            Self::Size { asked, multiple } => write!(
-                f,
-                "--size {asked}: this model paints widths and heights that are multiples of \
-                 {multiple}, up to {MAX_SIDE}"
-            ),
+            Self::Size { asked, multiple, from } => {
+                write!(f, "--size {asked}: this model paints widths and heights that are ")?;
+                write!(f, "multiples of {multiple}")?;
+                from.map_or(Ok(()), |from| write!(f, " from {from} on"))?;
+                write!(f, ", up to {MAX_SIDE}")
+            }
             Self::Memory { ram, least, size } => write!(
                 f,
                 "--ram {}M: a picture of {size} with this model takes at least {}M; allow that \

@@ -49,6 +49,8 @@ pub struct LayerInput<'a> {
     pub tap: &'a Tap,
     /// The denoising step, from 0 on; 0 for the other parts.
     pub step: usize,
+    /// Of how many; 1 for the other parts.
+    pub steps: usize,
     /// `[n, h, w, channels]`.
     pub values: &'a [f32],
 }
@@ -68,6 +70,8 @@ pub(super) struct Run<'a> {
     pub part: Component,
     /// The denoising step.
     pub step: usize,
+    /// Of how many.
+    pub steps: usize,
     /// Which of the pictures that ran together belongs to the prompt, if any.
     pub of_prompt: Option<usize>,
     pub session: &'a Session,
@@ -86,9 +90,9 @@ pub(super) fn taps(g: &mut Graph, part: Component, ear: &Ear<'_, '_>) -> Taps {
 /// Says what the run left at the taps.
 pub(super) fn report(ear: &mut Ear<'_, '_>, run: &Run<'_>) {
     let Some(ear) = ear else { return };
-    let &Run { part, step, session, taps, .. } = run;
+    let &Run { part, step, steps, session, taps, .. } = run;
     for tap in &taps.layers {
-        ear.hear(&LayerInput { part, tap, step, values: session.output(tap.input) });
+        ear.hear(&LayerInput { part, tap, step, steps, values: session.output(tap.input) });
     }
     let Some(picture) = run.of_prompt else { return };
     for tap in &taps.attentions {

@@ -8,6 +8,7 @@ use pochade_engine::{Graph, Plan, PlanOptions, Streamable};
 
 use super::hints::Hints;
 use super::limits::Limits;
+use super::upscale::Upscaling;
 use super::{PaintError, Size, decode, denoise, text_stage};
 use crate::files::{Component, ComponentWeights, ModelFiles, PlannedEncodings, Weights};
 use crate::nets::UNetExtent;
@@ -162,7 +163,7 @@ impl Memory {
         work: Work,
         planned: Planned<'_>,
     ) -> Result<Self, PaintError> {
-        let parts = files.components().filter(|part| *part != Component::Scheduler);
+        let parts = parts(files, work.size)?.into_iter();
         let parts =
             parts.map(|part| plan_part(files, part, (work, planned))).collect::<Result<_, _>>()?;
         Ok(Self { parts, keeps_all: keeps_all(files)?, encoder: 0 })
@@ -208,6 +209,17 @@ impl Memory {
     }
 }
 
+/// The parts with networks that paint a picture of a size, in the order they work.
+pub(super) fn parts(files: &ModelFiles, size: Size) -> Result<Vec<Component>, PaintError> {
+    let enlarges = Limits::of(files)?.enlarges(size);
+    let works = |part: &Component| match part {
+        Component::Upscaler => enlarges,
+        Component::Scheduler => false,
+        _ => true,
+    };
+    Ok(files.components().filter(works).collect())
+}
+
 /// Whether a model is small enough to keep all its parts loaded.
 pub(super) fn keeps_all(files: &ModelFiles) -> Result<bool, PaintError> {
     let mut bytes = 0;
@@ -223,6 +235,7 @@ fn plan_part(
     (work, planned): (Work, Planned<'_>),
 ) -> Result<PartMemory, PaintError> {
     let weights = files.weights(part)?;
+    let steps = steps(files, part, work)?;
     let plan = |work, recompute| {
         let graph = graph(files, part, &outline(&weights, part, planned), work)?;
         let options = PlanOptions { recompute, ..PlanOptions::default() };
@@ -230,15 +243,15 @@ fn plan_part(
     };
     let whole = plan(work, false)?;
     let bytes = |plan: &Plan, runs| plan.activation_bytes(work.threads) + plan.table_bytes(runs);
-    let activations = bytes(&whole, work.steps);
+    let activations = bytes(&whole, steps);
     let activations_in_turn = match part {
-        Component::Unet => bytes(&plan(Work { batch: 1, ..work }, false)?, work.batch * work.steps),
+        Component::Unet => bytes(&plan(Work { batch: 1, ..work }, false)?, work.batch * steps),
         _ => activations,
     };
     let (mut activations_recomputing, mut streamable) = (activations, whole.streamable_bytes());
     if part == Component::Autoencoder {
         let plan = plan(work, true)?;
-        activations_recomputing = bytes(&plan, work.steps);
+        activations_recomputing = bytes(&plan, steps);
         streamable.most = streamable.most.max(plan.streamable_bytes().most);
     }
     Ok(PartMemory {
@@ -266,6 +279,15 @@ pub(super) fn outline<'a>(
     }
 }
 
+/// How many steps of its own schedule a part takes for some work.
+pub(super) fn steps(files: &ModelFiles, part: Component, work: Work) -> Result<usize, PaintError> {
+    let upscaling = match part {
+        Component::Upscaler => Upscaling::of(files)?,
+        _ => None,
+    };
+    Ok(upscaling.map_or(work.steps, |upscaling| upscaling.steps))
+}
+
 /// The graph of a part for some work.
 pub(super) fn graph(
     files: &ModelFiles,
@@ -273,17 +295,24 @@ pub(super) fn graph(
     weights: &Weights<'_>,
     work: Work,
 ) -> Result<Graph, PaintError> {
-    let (height, width) = Limits::of(files)?.latent(work.size);
+    let limits = Limits::of(files)?;
+    let step = |batch, size, tokens| -> Result<Graph, PaintError> {
+        let (height, width) = limits.latent(size);
+        let extent = UNetExtent { batch, height, width, tokens };
+        Ok(denoise::graph(part, &denoise::load(files, part, weights)?, extent).0)
+    };
     Ok(match part {
         Component::TextEncoder | Component::TextEncoder2 => {
             text_stage::graph(&text_stage::load(files, part, weights)?).0
         }
         Component::Unet => {
             let tokens = text_stage::positions(files)?.max(1);
-            let extent = UNetExtent { batch: work.batch, height, width, tokens };
-            denoise::graph(&denoise::load(files, weights)?, extent).0
+            step(work.batch, limits.base(work.size), tokens)?
         }
-        Component::Autoencoder => decode::graph(&decode::load(files, weights)?, (height, width)).0,
+        Component::Upscaler => step(1, work.size, 0)?,
+        Component::Autoencoder => {
+            decode::graph(&decode::load(files, weights)?, limits.latent(work.size)).0
+        }
         Component::Scheduler => Graph::new(),
     })
 }

@@ -1,7 +1,8 @@
 //! Painting: from a request to a picture and its file.
 //!
-//! A [`Painter`] opens a model and runs its parts in turn: text encoder, denoiser, decoder. The
-//! formats of pictures, their metadata and their preview in a terminal are here too.
+//! A [`Painter`] opens a model and runs its parts in turn: text encoder, denoiser (in some models a
+//! second one), decoder. The formats of pictures, their metadata and their preview in a terminal are
+//! here too.
 
 pub mod apng;
 mod beginning;
@@ -24,13 +25,16 @@ pub mod preview;
 mod request;
 mod seed;
 mod text_stage;
+mod upscale;
 mod walk;
+mod watch;
 pub mod write;
 
 pub use beginning::Beginning;
 pub use default_model::default_model;
 pub use error::{MAX_SIDE, PaintError};
 pub use latent_preview::{LatentMap, LatentPreview};
+pub use limits::sizes;
 pub use listen::{AttentionInput, LayerInput, LayerListener};
 pub use memory::{Memory, MemoryPlan, PartMemory};
 pub use name::file_name;

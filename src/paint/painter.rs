@@ -1,10 +1,11 @@
 //! The painter: prompt to picture, with the parts of a model taking turns in memory.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use std::{fmt, mem};
 
 use pochade_engine::{Engine, SessionProfile, release_freed_memory};
@@ -18,15 +19,16 @@ use super::limits::Limits;
 use super::listen::{Ear, LayerListener};
 use super::memory::{self, Memory, MemoryPlan, Work};
 use super::text_stage::{self, Context, TextStage};
+use super::upscale::{self, Upscaling};
+use super::watch::{Observer, Watch};
 use super::{
-    Beginning, LatentMap, LatentPreview, Paint, PaintError, Painting, Progress, Request, Resolved,
-    Size, Sizes, Stage, Timings, Toward, default_model,
+    Beginning, LatentMap, Paint, PaintError, Painting, Progress, Request, Resolved, Size, Sizes,
+    Stage, Timings, Toward, default_model,
 };
-use crate::diffusion::{Guidance, Sampler, SamplerSettings, SchedulerConfig, SeedNoise, sampler};
+use crate::diffusion::{
+    Guidance, LatentShape, Sampler, SamplerSettings, SchedulerConfig, SeedNoise, sampler,
+};
 use crate::files::{Component, ModelFiles, NewTensor};
-
-/// Listens to a painter; breaking stops it.
-type Observer<'a> = dyn FnMut(Progress<'_>) -> ControlFlow<()> + 'a;
 
 /// Paints with one model on one engine.
 pub struct Painter {
@@ -34,6 +36,8 @@ pub struct Painter {
     engine: Engine,
     scheduler: SchedulerConfig,
     limits: Limits,
+    /// How the second stage was trained, in a model that has one.
+    upscaling: Option<Upscaling>,
     /// Bytes that the process takes beside what is planned.
     base: usize,
     /// Whether all parts stay loaded.
@@ -45,7 +49,7 @@ pub struct Painter {
     /// Whether the decoder computes its largest maps anew.
     recomputes: bool,
     text: Option<TextStage>,
-    unet: Option<UNetStage>,
+    unets: BTreeMap<Component, UNetStage>,
     decoder: Option<DecoderStage>,
     /// The prompts of the last picture.
     encoded: Vec<Arc<Encoded>>,
@@ -53,13 +57,14 @@ pub struct Painter {
     colours: Option<LatentMap>,
 }
 
-/// Who follows the denoising.
-struct Watch<'a, 'b, 'c> {
-    colours: Option<&'a LatentMap>,
-    /// Seconds of the fastest step so far.
-    fastest: &'a mut Duration,
-    progress: &'a mut Observer<'b>,
-    ear: Ear<'a, 'c>,
+/// What a picture begins with.
+struct Start<'a> {
+    /// Of the negative prompt and the prompt.
+    contexts: [&'a Context; 2],
+    /// Tokens of a context.
+    tokens: usize,
+    /// Without it, noise.
+    origin: Option<&'a Origin>,
 }
 
 /// A prompt's encoding.
@@ -94,19 +99,21 @@ impl Painter {
     pub fn new(files: ModelFiles, engine: Engine) -> Result<Self, PaintError> {
         let scheduler = SchedulerConfig::from_diffusers(files.config(Component::Scheduler)?)?;
         let limits = Limits::of(&files)?;
+        let upscaling = Upscaling::of(&files)?;
         let keep_all = memory::keeps_all(&files)?;
         Ok(Self {
             files,
             engine,
             scheduler,
             limits,
+            upscaling,
             base: memory::base(),
             keep_all,
             streamed: Vec::new(),
             in_turn: false,
             recomputes: false,
             text: None,
-            unet: None,
+            unets: BTreeMap::new(),
             decoder: None,
             encoded: Vec::new(),
             hash: None,
@@ -135,6 +142,12 @@ impl Painter {
     /// Rows and columns of the latent of a picture of `size`.
     pub fn latent_size(&self, size: Size) -> (usize, usize) {
         self.limits.latent(size)
+    }
+
+    /// The size that the network which knows the words paints of a picture of `size`: half of its
+    /// sides where a second stage doubles them.
+    pub fn base_size(&self, size: Size) -> Size {
+        self.limits.base(size)
     }
 
     /// The request with the model's choices filled in.
@@ -174,13 +187,29 @@ impl Painter {
         self.streamed.contains(&part)
     }
 
+    /// The second stage where a picture needs it, and how many steps of the first one of its own is
+    /// worth.
+    fn second_stage(&self, settings: &Resolved) -> Result<Option<(Upscaling, f64)>, PaintError> {
+        let second = self.upscaling.filter(|_| self.limits.enlarges(settings.size));
+        let worth = |second| Ok((second, upscale::worth(&self.files, self.work(settings)?)?));
+        second.map(worth).transpose()
+    }
+
+    fn work(&self, settings: &Resolved) -> Result<Work, PaintError> {
+        Ok(Work {
+            size: settings.size,
+            batch: Guidance::new(settings.guidance).batch(),
+            steps: self.sampler(settings)?.len(),
+            threads: self.engine.threads(),
+        })
+    }
+
     /// Plans for a budget of memory, and lets go of what was planned otherwise.
     fn keep_within(&mut self, settings: &Resolved, ram: usize) -> Result<MemoryPlan, PaintError> {
-        let batch = Guidance::new(settings.guidance).batch();
-        let (size, threads) = (settings.size, self.engine.threads());
-        let steps = self.sampler(settings)?.len();
-        let memory = Memory::plan_for(&self.files, Work { size, batch, steps, threads }, None)?;
-        let encoder = settings.strength.map(|_| encode::memory(&self.files, size, threads));
+        let (size, work) = (settings.size, self.work(settings)?);
+        let memory = Memory::plan_for(&self.files, work, None)?;
+        let base = self.limits.base(size);
+        let encoder = settings.strength.map(|_| encode::memory(&self.files, base, work.threads));
         let memory = Memory { encoder: encoder.transpose()?.unwrap_or(0), ..memory };
         let plan = memory.within(ram, self.base).map_err(|least| PaintError::Memory {
             ram,
@@ -191,9 +220,12 @@ impl Painter {
         let now = (&self.streamed, self.keep_all, self.recomputes);
         if now != (&plan.streamed, plan.keeps_all, plan.recomputes) {
             self.recomputes = plan.recomputes;
-            (self.text, self.unet, self.decoder) = (None, None, None);
+            self.unload_networks();
             self.streamed.clone_from(&plan.streamed);
             self.keep_all = plan.keeps_all;
+        }
+        if !self.limits.enlarges(size) {
+            self.unets.remove(&Component::Upscaler);
         }
         Ok(plan)
     }
@@ -219,8 +251,13 @@ impl Painter {
         self.unload();
     }
 
+    fn unload_networks(&mut self) {
+        (self.text, self.decoder) = (None, None);
+        self.unets.clear();
+    }
+
     fn unload(&mut self) {
-        (self.text, self.unet, self.decoder) = (None, None, None);
+        self.unload_networks();
         self.encoded.clear();
         self.colours = None;
     }
@@ -254,7 +291,7 @@ impl Painter {
     ) -> Result<image::RgbImage, PaintError> {
         self.limits.check(size)?;
         let (height, width) = self.limits.latent(size);
-        let channels = denoise::config(&self.files)?.out_channels;
+        let channels = denoise::config(&self.files, Component::Unet)?.out_channels;
         if latent.len() != height * width * channels {
             return Err(PaintError::Unsuitable(format!(
                 "a latent of {size} has {height} x {width} x {channels} numbers, not {}",
@@ -291,8 +328,9 @@ impl Painter {
     /// What the denoiser begins with instead of noise.
     fn origin(&mut self, from: &Beginning, settings: &Resolved) -> Result<Origin, PaintError> {
         from.check()?;
-        let latent = encode::encode(&self.files, &from.fitted(settings.size), &mut self.engine)?;
-        let mask = from.latent_mask(settings.size, self.limits.latent(settings.size));
+        let size = self.limits.base(settings.size);
+        let latent = encode::encode(&self.files, &from.fitted(size), &mut self.engine)?;
+        let mask = from.latent_mask(size, self.limits.latent(size));
         let first = from.first_step(self.sampler(settings)?.len());
         Ok(Origin { latent, mask, first })
     }
@@ -302,54 +340,87 @@ impl Painter {
         Ok(sampler(&self.scheduler, settings)?)
     }
 
+    /// The latent that is decoded.
     fn denoise(
         &mut self,
         settings: &Resolved,
-        contexts: [&Context; 2],
-        (tokens, origin): (usize, Option<&Origin>),
-        watch: Watch<'_, '_, '_>,
+        start: &Start<'_>,
+        watch: &mut Watch<'_, '_>,
+        mut ear: Ear<'_, '_>,
     ) -> Result<Vec<f32>, PaintError> {
-        let mut sampler = self.sampler(settings)?;
-        let mut stage = match self.unet.take() {
-            Some(stage) => stage,
-            None => UNetStage::load(&self.files, self.streams(Component::Unet))?,
-        };
-        let (height, width) = self.limits.latent(settings.size);
         let toward = settings.toward.as_ref();
+        let mut noise = SeedNoise::new(settings.seed, toward.map(|t| (t.seed, t.share)));
+        let sampler = self.sampler(settings)?;
+        let steps = sampler.len() - start.origin.map_or(0, |origin| origin.first);
+        let second = self.second_stage(settings)?;
+        let pixels = self.limits.base(settings.size);
+        let (height, width) = self.limits.latent(pixels);
         let denoising = Denoising {
             height,
             width,
-            pixels: settings.size,
-            contexts,
-            tokens,
+            pixels,
+            contexts: start.contexts,
+            tokens: start.tokens,
+            beside: &[],
             guidance: settings.guidance,
-            origin,
+            origin: start.origin,
             in_turn: self.in_turn,
-            noise: SeedNoise::new(settings.seed, toward.map(|t| (t.seed, t.share))),
         };
-        let steps = sampler.len() - origin.map_or(0, |origin| origin.first);
-        *watch.fastest = Duration::MAX;
-        let mut after = |step: Step<'_>| {
-            *watch.fastest = step.took.min(*watch.fastest);
-            let preview = watch.colours.filter(|_| step.look.clean.len() == step.shape.len());
-            let preview = preview.map(|map| LatentPreview {
-                latent: step.look.clean,
-                shape: step.shape,
-                map,
-            });
-            let progress = Progress {
-                stage: Stage::Denoise,
-                step: step.done,
-                steps,
-                preview,
-                latent: step.latent,
-                look: Some(step.look),
-            };
-            (watch.progress)(progress).is_continue()
+        watch.begin(steps, second.map_or(0.0, |(second, worth)| second.steps as f64 * worth));
+        let heard = ear.as_deref_mut();
+        let way = (sampler, &mut noise);
+        let mut latent = self.ask(Component::Unet, &denoising, way, (watch, heard))?;
+        if let Some((second, worth)) = second {
+            watch.begin_second(second.steps, worth);
+            let shape = LatentShape { channels: latent.len() / (height * width), height, width };
+            let condition = second.condition(&latent, shape, &mut noise);
+            latent = self.upscale((second, settings.size), &condition, noise, (watch, ear))?;
+        }
+        watch.end();
+        Ok(latent)
+    }
+
+    /// The latent of a picture of `size` by the second stage, on the condition of the first one's.
+    fn upscale(
+        &mut self,
+        (second, size): (Upscaling, Size),
+        condition: &[f32],
+        mut noise: SeedNoise,
+        (watch, ear): (&mut Watch<'_, '_>, Ear<'_, '_>),
+    ) -> Result<Vec<f32>, PaintError> {
+        let sampler = second.sampler(&self.scheduler)?;
+        let words = Context::default();
+        let (height, width) = self.limits.latent(size);
+        let denoising = Denoising {
+            height,
+            width,
+            pixels: size,
+            contexts: [&words; 2],
+            tokens: 0,
+            beside: condition,
+            guidance: 1.0,
+            origin: None,
+            in_turn: false,
         };
-        let (sampler, engine) = (sampler.as_mut(), &mut self.engine);
-        let latent = stage.denoise(&denoising, sampler, engine, &mut after, watch.ear);
-        self.unet = self.kept(stage);
+        self.ask(Component::Upscaler, &denoising, (sampler, &mut noise), (watch, ear))
+    }
+
+    /// Lets one of the model's UNets remove noise.
+    fn ask(
+        &mut self,
+        part: Component,
+        denoising: &Denoising<'_>,
+        (mut sampler, noise): (Box<dyn Sampler>, &mut SeedNoise),
+        (watch, ear): (&mut Watch<'_, '_>, Ear<'_, '_>),
+    ) -> Result<Vec<f32>, PaintError> {
+        let mut stage = match self.unets.remove(&part) {
+            Some(stage) => stage,
+            None => UNetStage::load(&self.files, part, self.streams(part))?,
+        };
+        let mut after = |step: Step<'_>| watch.after(step).is_continue();
+        let engine = &mut self.engine;
+        let latent = stage.denoise(denoising, (sampler.as_mut(), noise), engine, &mut after, ear);
+        self.unets.extend(self.kept(stage).map(|stage| (part, stage)));
         latent
     }
 
@@ -415,20 +486,14 @@ impl Painter {
 
         let start = Instant::now();
         let colours = self.colours(request.preview)?;
-        let watch = Watch {
-            colours: colours.as_ref(),
-            fastest: &mut timings.step,
-            progress,
-            ear: ear.as_deref_mut(),
-        };
         let tokens = encoded.first().map_or(0, |e| e.tokens);
-        let begins = (tokens, origin.as_ref());
-        let latent = self.denoise(&settings, [&negative, &prompt], begins, watch);
+        let begins = Start { contexts: [&negative, &prompt], tokens, origin: origin.as_ref() };
+        let mut watch = Watch::new(colours.as_ref(), (start, &mut timings), progress);
+        let latent = self.denoise(&settings, &begins, &mut watch, ear.as_deref_mut());
         self.colours = colours;
         let mut warnings: Vec<String> = encoded.iter().filter_map(|e| e.warning.clone()).collect();
         self.encoded = encoded;
         let latent = latent?;
-        timings.denoise = start.elapsed();
 
         let start = Instant::now();
         let mut image = self.decode(settings.size, &latent, ear)?;

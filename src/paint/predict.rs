@@ -7,7 +7,9 @@ use std::sync::Arc;
 use pochade_engine::{LayerSize, Plan, Rate};
 
 use super::hints::Hints;
-use super::memory::{FRESH_BASE, Memory, MemoryPlan, PartMemory, Planned, Work, graph, outline};
+use super::memory::{
+    FRESH_BASE, Memory, MemoryPlan, PartMemory, Planned, Work, graph, outline, parts, steps,
+};
 use super::{PaintError, denoise};
 use crate::boards::Board;
 use crate::diffusion::Guidance;
@@ -29,6 +31,8 @@ pub struct Prediction {
     pub text: f64,
     /// Seconds of one denoising step, both halves of a guided one.
     pub step: f64,
+    /// Seconds of the second stage, in a model that has one.
+    pub upscale: f64,
     /// Seconds of the decoder.
     pub decode: f64,
     /// How the board's memory is kept to; where it cannot be, the least that would do, in bytes.
@@ -38,7 +42,7 @@ pub struct Prediction {
 impl Prediction {
     /// Seconds of the picture.
     pub fn picture(&self) -> f64 {
-        self.text + self.steps as f64 * self.step + self.decode
+        self.text + self.steps as f64 * self.step + self.upscale + self.decode
     }
 
     /// The most memory that will be used, or the least that would be needed, in bytes.
@@ -74,9 +78,13 @@ fn predict_with(
     planned: Planned<'_>,
 ) -> Result<Vec<Prediction>, PaintError> {
     let work = guided(files)?;
-    let parts = parts(files).map(|part| Ok((part, plan(files, part, (work, planned))?)));
+    let parts = parts(files, work.size)?.into_iter();
+    let parts = parts.map(|part| {
+        let (plan, steps) = (plan(files, part, (work, planned))?, steps(files, part, work)?);
+        Ok(PartPlan { part, plan, steps })
+    });
     let parts = parts.collect::<Result<Vec<_>, PaintError>>()?;
-    let bytes = parts.iter().map(|(_, plan)| plan.weight_bytes()).sum();
+    let bytes = parts.iter().map(|part| part.plan.weight_bytes()).sum();
     let mut memories: Vec<(usize, Memory)> = Vec::new();
     let mut predictions = Vec::new();
     for board in boards {
@@ -91,11 +99,19 @@ fn predict_with(
     Ok(predictions)
 }
 
+/// A part's plan for one picture.
+struct PartPlan {
+    part: Component,
+    plan: Plan,
+    /// Steps of its schedule.
+    steps: usize,
+}
+
 /// What is predicted for one board, from every part's plan, and the memory and bytes of all.
 fn on(
     board: &Board,
     work: Work,
-    parts: &[(Component, Plan)],
+    parts: &[PartPlan],
     (memory, bytes): (&Memory, usize),
 ) -> Prediction {
     let plan = memory.within(board.ram, FRESH_BASE);
@@ -105,21 +121,22 @@ fn on(
         let plan = plan.filter(|plan| plan.peak + bytes > board.ram);
         plan.map_or(0.0, |plan| storage_seconds(board, memory, part, plan.in_turn))
     };
-    let (mut text, mut step, mut decode) = (0.0, 0.0, 0.0);
-    for (part, plan) in parts {
+    let (mut text, mut step, mut upscale, mut decode) = (0.0, 0.0, 0.0, 0.0);
+    for PartPlan { part, plan, steps } in parts {
         let once = board.plan_seconds(plan, Rate::Setup)
-            + work.steps as f64 * board.plan_seconds(plan, Rate::Schedule);
+            + *steps as f64 * board.plan_seconds(plan, Rate::Schedule);
         let run = board.plan_seconds(plan, Rate::Run).max(streamed(*part));
         match part {
             Component::TextEncoder | Component::TextEncoder2 => {
                 text += once + PROMPTS as f64 * run;
             }
             Component::Unet => (text, step) = (text + once, run),
+            Component::Upscaler => upscale = once + *steps as f64 * run,
             Component::Autoencoder => decode = once + run,
             Component::Scheduler => {}
         }
     }
-    Prediction { board: *board, steps: work.steps, text, step, decode, memory: plan }
+    Prediction { board: *board, steps: work.steps, text, step, upscale, decode, memory: plan }
 }
 
 /// Seconds that storage takes to deliver the weights of a part, twice where halves take turns.
@@ -150,13 +167,14 @@ pub struct PlannedLayer {
 pub fn layers(files: &ModelFiles) -> Result<Vec<PlannedLayer>, PaintError> {
     let work = guided(files)?;
     let mut layers = Vec::new();
-    for part in parts(files) {
+    for part in parts(files, work.size)? {
         let weights = files.weights(part)?;
+        let steps = steps(files, part, work)?;
         let graph = graph(files, part, &Weights::hollow(&weights), work)?;
         layers.extend(graph.layers().into_iter().map(|(name, rate, size)| {
             let calls = match (part, rate) {
                 (Component::TextEncoder | Component::TextEncoder2, _) => PROMPTS,
-                (Component::Unet, Rate::Run | Rate::Schedule) => work.steps,
+                (Component::Unet | Component::Upscaler, Rate::Run | Rate::Schedule) => steps,
                 _ => 1,
             };
             PlannedLayer { part, name, size, calls }
@@ -165,15 +183,10 @@ pub fn layers(files: &ModelFiles) -> Result<Vec<PlannedLayer>, PaintError> {
     Ok(layers)
 }
 
-/// The parts that have networks.
-fn parts(files: &ModelFiles) -> impl Iterator<Item = Component> {
-    files.components().filter(|part| *part != Component::Scheduler)
-}
-
 /// One picture of the native size with the guidance that the model advises.
 fn guided(files: &ModelFiles) -> Result<Work, PaintError> {
     let advised = Hints::of(files.config(Component::Scheduler)?).guidance.unwrap_or(f32::INFINITY);
-    let embedded = denoise::config(files)?.guidance_width.is_some();
+    let embedded = denoise::config(files, Component::Unet)?.guidance_width.is_some();
     let batch = if embedded { 1 } else { Guidance::new(advised).batch() };
     Ok(Work { batch, ..Work::native(files)? })
 }
@@ -194,6 +207,11 @@ mod tests {
     use pochade_engine::DType;
     use std::ops::ControlFlow;
     use std::path::Path;
+
+    /// The parts at work on a picture of the native size.
+    fn native(files: &ModelFiles) -> Vec<Component> {
+        parts(files, Work::native(files).unwrap().size).unwrap()
+    }
 
     fn tiny() -> ModelFiles {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/files/tiny");
@@ -222,7 +240,7 @@ mod tests {
             let floats = weights.tensors().filter(|t| t.shape.len() > 1 && !is_integer_layer(t));
             floats.map(|tensor| DType::F16.bytes() * tensor.parameters()).sum::<usize>()
         };
-        let blocks: usize = parts(&files).map(halves).sum();
+        let blocks: usize = native(&files).into_iter().map(halves).sum();
         for (encoding, filters) in [
             (WeightEncoding::Int8, FilterEncoding::Int8),
             (WeightEncoding::Int4, FilterEncoding::Int4),
@@ -230,7 +248,7 @@ mod tests {
             let path = folder.path().join("a.gguf");
             pack(&files, &path, encoding, |_| ControlFlow::Continue(())).unwrap();
             let written = predict(&ModelFiles::open(&path).unwrap(), &Board::ALL).unwrap();
-            let planned = parts(&files).map(|part| {
+            let planned = native(&files).into_iter().map(|part| {
                 let weights = files.weights(part).unwrap();
                 let layers = weights.tensors().filter(is_integer_layer);
                 (part, layers.map(|layer| (layer.name.to_owned(), filters)).collect())
@@ -259,7 +277,7 @@ mod tests {
         let files = tiny();
         let found = layers(&files).unwrap();
         let steps = guided(&files).unwrap().steps;
-        for part in parts(&files) {
+        for part in native(&files) {
             assert!(found.iter().any(|layer| layer.part == part), "{part}");
         }
         let calls = |name: &str| {

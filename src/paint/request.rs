@@ -119,6 +119,16 @@ pub struct Size {
     pub height: usize,
 }
 
+impl Size {
+    /// Both sides times a fraction.
+    pub(super) const fn times(self, numerator: usize, denominator: usize) -> Self {
+        Self {
+            width: self.width * numerator / denominator,
+            height: self.height * numerator / denominator,
+        }
+    }
+}
+
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}x{}", self.width, self.height)
@@ -146,8 +156,22 @@ impl FromStr for Size {
 pub struct Sizes {
     /// What it was trained at.
     pub native: Size,
-    /// Width and height are multiples of this many pixels.
+    /// What the network that knows the words was trained at: smaller than `native` where a second
+    /// stage doubles it.
+    pub base: Size,
+    /// Any width and height that are multiples of this many pixels can be painted.
     pub multiple: usize,
+}
+
+impl fmt::Display for Sizes {
+    /// The native size, and how it comes about.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.native)?;
+        if self.native == self.base {
+            return Ok(());
+        }
+        write!(f, " in two stages, of which the first paints {}", self.base)
+    }
 }
 
 /// A request with every value filled in: together with the model file it means one picture.
@@ -185,6 +209,8 @@ pub enum Stage {
     Text,
     /// Noise is removed from the latent.
     Denoise,
+    /// The same in the second stage, from a latent of twice the sides.
+    Upscale,
     /// The latent is turned into a picture.
     Decode,
 }
@@ -194,10 +220,12 @@ pub enum Stage {
 pub struct Progress<'a> {
     /// The part that has just been done, wholly or by a step.
     pub stage: Stage,
-    /// Steps done; 0 after the text, all of them after decoding.
+    /// Steps of the stage that are done; 0 after the text, all of them after decoding.
     pub step: usize,
-    /// Steps in all.
+    /// Steps of the stage.
     pub steps: usize,
+    /// How much of all stages' steps is done, by what they compute: from 0 to 1.
+    pub share: f64,
     /// The picture as it can be guessed now.
     pub preview: Option<LatentPreview<'a>>,
     /// After a step, the latent that the next one begins with, `[h, w, channels]`; else empty.
@@ -219,9 +247,10 @@ pub struct Look<'a> {
 }
 
 impl Progress<'_> {
-    /// What is said after a stage, or a step, of which nothing is shown.
+    /// What is said after a stage, or a step of the only one that has any, of which nothing is shown.
     pub fn after(stage: Stage, step: usize, steps: usize) -> Self {
-        Self { stage, step, steps, preview: None, latent: &[], look: None }
+        let share = step as f64 / steps.max(1) as f64;
+        Self { stage, step, steps, share, preview: None, latent: &[], look: None }
     }
 }
 
@@ -234,6 +263,8 @@ pub struct Timings {
     pub denoise: Duration,
     /// One step, loading left out: the fastest.
     pub step: Duration,
+    /// All steps of the second stage, loading included.
+    pub upscale: Duration,
     /// The decoder.
     pub decode: Duration,
 }
@@ -241,7 +272,7 @@ pub struct Timings {
 impl Timings {
     /// All of it.
     pub fn total(self) -> Duration {
-        self.text + self.denoise + self.decode
+        self.text + self.denoise + self.upscale + self.decode
     }
 }
 

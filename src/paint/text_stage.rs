@@ -118,7 +118,7 @@ impl Encoder {
         self.session.setup(engine, &[]);
         self.session.run(engine, &[(self.input, &embedded)]);
         let (part, session, taps) = (self.part, &self.session, &self.taps);
-        listen::report(ear, &Run { part, step: 0, of_prompt: Some(0), session, taps });
+        listen::report(ear, &Run { part, step: 0, steps: 1, of_prompt: Some(0), session, taps });
         let [context, last] = self.features.map(|f| self.session.output(f));
         let pooled = self.network.pooled(last, &encoded.ids);
         Ok((Context { tokens: context.to_vec(), pooled }, encoded.dropped))

@@ -13,8 +13,8 @@ use crate::layer::Layer;
 #[derive(Debug)]
 struct Kept {
     samples: Samples,
-    /// Rows that each look at the layer gives, to fit to and to hold out.
-    per_look: [usize; 2],
+    /// Rows that each picture gives, to fit to and to hold out.
+    per_picture: [usize; 2],
     /// State of the generator of positions.
     random: u64,
 }
@@ -23,26 +23,22 @@ struct Kept {
 #[derive(Debug)]
 pub(super) struct Listener {
     kept: HashMap<(Component, String), Kept>,
-    /// Denoising steps of a picture.
-    steps: usize,
     /// Pictures to fit to.
     fitted: usize,
     holds_out: bool,
 }
 
 impl Listener {
-    pub fn new(layers: &[Layer], calibration: &Calibration, steps: usize) -> Self {
+    pub fn new(layers: &[Layer], calibration: &Calibration) -> Self {
         let held_out = calibration.held_out();
         let fitted = calibration.pictures - held_out;
         let kept = layers.iter().map(|layer| {
-            let looks = if layer.part == Component::Unet { steps } else { 1 };
-            let per_look =
-                [rows(layer).div_ceil(fitted * looks), HELD_OUT_ROWS.div_ceil(held_out * looks)];
+            let per_picture = [rows(layer).div_ceil(fitted), HELD_OUT_ROWS.div_ceil(held_out)];
             let random = layer.columns() as u64;
-            let kept = Kept { samples: Samples::default(), per_look, random };
+            let kept = Kept { samples: Samples::default(), per_picture, random };
             ((layer.part, layer.name.clone()), kept)
         });
-        Self { kept: kept.collect(), steps, fitted, holds_out: false }
+        Self { kept: kept.collect(), fitted, holds_out: false }
     }
 
     /// What is heard from now on belongs to this picture.
@@ -70,11 +66,11 @@ impl LayerListener for Listener {
         samples.joined_at = tap.joined_at.filter(|_| tap.kernel == (1, 1));
         let pictures = input.values.chunks_exact(input.values.len() / tap.shape.n);
         let spans: Vec<Span> = pictures.map(activation::span).collect();
-        let bucket = (input.step * BUCKETS / self.steps).min(BUCKETS - 1);
+        let bucket = (input.step * BUCKETS / input.steps).min(BUCKETS - 1);
         if !self.holds_out {
             samples.buckets[bucket].add(input.values);
         }
-        for _ in 0..kept.per_look[usize::from(self.holds_out)] {
+        for _ in 0..kept.per_picture[usize::from(self.holds_out)].div_ceil(input.steps) {
             let mut pick = |below: usize| next(&mut kept.random) % below;
             let at = [pick(tap.shape.n), pick(height), pick(width)];
             if self.holds_out {

@@ -118,8 +118,7 @@ pub(crate) fn listen(
     layers: &[Layer],
     watch: &Watch,
 ) -> anyhow::Result<HashMap<String, Samples>> {
-    let steps = painter.resolve(&calibration.request(0))?.steps;
-    let mut listener = Listener::new(layers, calibration, steps);
+    let mut listener = Listener::new(layers, calibration);
     for index in 0..calibration.pictures {
         listener.start_picture(index);
         painter.paint_heard(&calibration.request(index), &mut listener, &mut |_| {

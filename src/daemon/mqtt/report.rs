@@ -36,7 +36,7 @@ impl<'a> Report<'a> {
             status: &state.status,
             model: &state.model,
             prompt: work.map(|work| work.prompt.as_str()),
-            progress: u8::try_from(100 * step.min(steps) / steps.max(1)).unwrap_or(100),
+            progress: work.map_or(0, |work| (100.0 * work.share) as u8),
             step,
             steps,
             seconds_left: left.map(|left| left.as_secs()),
@@ -67,6 +67,7 @@ mod tests {
             source: Source::Mqtt,
             step: 5,
             steps: 20,
+            share: 0.25,
             left: Some(Duration::from_millis(4900)),
             ..Work::default()
         };

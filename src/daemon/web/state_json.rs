@@ -31,6 +31,7 @@ struct WorkJson<'a> {
     source: Source,
     step: usize,
     steps: usize,
+    share: f64,
     left: Option<f64>,
     /// The address of an image.
     preview: Option<String>,
@@ -86,6 +87,7 @@ fn work(work: &Work) -> WorkJson<'_> {
         source: work.source,
         step: work.step,
         steps: work.steps,
+        share: work.share,
         left: work.left.map(|left| left.as_secs_f64()),
         preview: work.preview.as_deref().and_then(preview),
     }

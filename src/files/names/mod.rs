@@ -88,7 +88,7 @@ impl NameMap {
 /// When the config lacks what decides the layout.
 pub fn map_of(component: Component, fields: Config<'_>) -> Result<NameMap, FileError> {
     match component {
-        Component::Unet => unet(fields),
+        Component::Unet | Component::Upscaler => unet(fields),
         Component::Autoencoder => autoencoder(fields),
         Component::TextEncoder | Component::TextEncoder2 => clip(fields),
         Component::Scheduler => Ok(NameMap::default()),

@@ -60,7 +60,7 @@ fn busy(batch: &Batch, state: &daemon::State, without_image: bool) -> Value {
     let own = |work: &&Work| work.id.is_some_and(|id| batch.ids.contains(&id));
     let work = state.work.as_ref().filter(own);
     let (step, steps) = work.map_or((0, 0), |work| (work.step, work.steps));
-    let share = step as f64 / steps.max(1) as f64;
+    let share = work.map_or(0.0, |work| work.share);
     let count = batch.ids.len();
     // Zero would mean that nothing is going on.
     let progress = ((batch.done() as f64 + share) / count.max(1) as f64).clamp(0.01, 1.0);

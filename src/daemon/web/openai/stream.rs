@@ -135,8 +135,7 @@ impl Stream {
 
 /// How many of `wanted` previews, spread evenly over the steps, are due by now.
 fn due(work: &Work, wanted: usize) -> usize {
-    let due = work.step.saturating_mul(wanted + 1) / work.steps.max(1);
-    due.min(wanted)
+    ((work.share * (wanted + 1) as f64) as usize).min(wanted)
 }
 
 /// A preview about as large as its picture.

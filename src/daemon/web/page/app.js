@@ -87,7 +87,7 @@ function showWork(work) {
   $("preview").hidden = !work.preview;
   if (work.preview) $("preview").src = work.preview;
   const progress = $("progress");
-  if (work.steps) progress.value = work.step / work.steps;
+  if (work.steps) progress.value = work.share;
   else progress.removeAttribute("value");
   const left = work.left === null ? "" : `, about ${span(work.left)} to go`;
   $("work-left").textContent = work.steps ? `step ${work.step} of ${work.steps}${left}` : "reading the words";
