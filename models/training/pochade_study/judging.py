@@ -18,7 +18,7 @@ TRAINED = 3  # shards that a side learns from, at most
 
 @dataclass
 class Shard:
-    """Pictures `[N, 3, 128, 128]` of bytes, latents `[N, 4, 16, 16]`, attributes `[N, 5]`."""
+    """Pictures `[N, 3, 128, 128]` of bytes, latents `[N, 4, 16, 16]`, attributes `[N, 7]`."""
 
     pictures: Tensor
     latents: Tensor

@@ -1,6 +1,6 @@
 """Pixels against latents at equal cost (Rombach et al. 2022, section 4.1, made small).
 
-Both sides are asked for the five attributes of a picture and train for the same CPU time. Latents
+Both sides are asked for the attributes of a picture and train for the same CPU time. Latents
 are the default model's, 4 x 16 x 16. Pixels are those of 64 x 64 pictures, a quarter of what the
 latents stand for: it is the size that the cosine schedule was made for, the size that the attribute
 reader looks at, and as much as the time can pay. They come as 2 x 2 patches, 12 x 32 x 32, to the
@@ -30,7 +30,7 @@ PATCH = 2
 
 
 class Told(nn.Module):
-    """A UNet `[B, C, H, W]` that is told five attributes, added to its time embedding."""
+    """A UNet `[B, C, H, W]` that is told the attributes, added to its time embedding."""
 
     def __init__(self, channels: int, size: int, widths: tuple[int, ...]):
         super().__init__()
@@ -51,7 +51,7 @@ class Told(nn.Module):
         self.told = nn.ModuleList([nn.Embedding(n + 1, 4 * widths[0]) for n in CLASSES])
 
     def forward(self, noisy: Tensor, t: Tensor, attributes: Tensor) -> Tensor:
-        """Attributes `[B, 5]`, or one past the last class where nothing is told."""
+        """Attributes `[B, 7]`, or one past the last class where nothing is told."""
         vector = sum(table(column) for table, column in zip(self.told, attributes.T))
         return self.net(noisy, t, vector).sample
 

@@ -9,11 +9,36 @@ from pathlib import Path
 
 import torch
 
-from . import autoencoder, evaluate, export, latents, text, tokenizer, unet, world
+from . import (
+    autoencoder,
+    distil,
+    evaluate,
+    export,
+    latents,
+    text,
+    tokenizer,
+    unet,
+    upscaler,
+    world,
+)
 from .runs import Deadline, Run
+from .training import Plan
 from .workers import is_first
 
-STAGES = ("world", "tokenizer", "autoencoder", "latents", "text", "unet", "export", "evaluate")
+STAGES = (
+    "world",
+    "tokenizer",
+    "autoencoder",
+    "latents",
+    "text",
+    "unet",
+    "pairs",
+    "upscaler",
+    "lessons",
+    "distil",
+    "export",
+    "evaluate",
+)
 HERE = Path(__file__).resolve().parent.parent
 
 
@@ -36,6 +61,11 @@ def arguments() -> argparse.Namespace:
     add("--tail", type=float, default=0.25, help="part of the UNet's time in which its rate decays")
     add("--batch", type=int, default=64, help="of the UNet, over all workers")
     add("--workers", type=int, default=1, help="processes that train together")
+    add("--pairs", type=int, default=8, help="shards of 750 pictures for the upscaler")
+    add("--upscaler-until", default="15", help="as --until, for the upscaler")
+    add("--lessons", type=int, default=20, help="shards of 1024 lessons for the student")
+    add("--distil-until", default="20", help="as --until, for the student")
+    add("--student", action="store_true", help="export the student, not what it learned from")
     add("--reader-minutes", type=float, default=5)
     add("--early", type=Path, help="a folder to export to every 15 minutes while training")
     return parser.parse_args()
@@ -44,6 +74,10 @@ def arguments() -> argparse.Namespace:
 def stages(run: Run, a: argparse.Namespace) -> dict:
     """What each stage does, and the file whose existence means that it is done."""
     early = (lambda m: export.write(run, m.net, m.words, a.early)) if a.early else None
+
+    def plan(until: str, rate: float = 1.0, each=None) -> Plan:
+        return Plan(Deadline.parse(until), a.tail, a.batch, a.workers, rate, each)
+
     shards = run.path(world.shard_name(a.shards - 1))
     return {
         "world": (shards, lambda: world.render(run, a.shards, a.seed)),
@@ -59,11 +93,25 @@ def stages(run: Run, a: argparse.Namespace) -> dict:
         "text": (run.path(text.FILE), lambda: text.train(run, a.text_minutes)),
         "unet": (
             run.path(unet.FILE),
-            lambda: unet.train(
-                run, unet.Plan(Deadline.parse(a.until), a.tail, a.batch, a.workers, early)
-            ),
+            lambda: unet.train(run, plan(a.until, each=early)),
         ),
-        "export": (a.out / "model_index.json", lambda: export.export(run, a.out)),
+        "pairs": (
+            run.path(upscaler.name(a.pairs - 1)),
+            lambda: upscaler.encode(run, a.pairs, a.seed, a.workers),
+        ),
+        "upscaler": (
+            run.path(upscaler.FILE),
+            lambda: upscaler.learn(run, plan(a.upscaler_until)),
+        ),
+        "lessons": (
+            run.path(distil.name(a.lessons - 1)),
+            lambda: distil.teach(run, a.lessons, a.workers),
+        ),
+        "distil": (
+            run.path(distil.FILE),
+            lambda: distil.learn(run, plan(a.distil_until, rate=distil.RATE)),
+        ),
+        "export": (a.out / "model_index.json", lambda: export.export(run, a.out, a.student)),
         "evaluate": (
             a.out / evaluate.FIGURES,
             lambda: evaluate.evaluate(run, a.out, a.reader_minutes),

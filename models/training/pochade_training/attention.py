@@ -4,9 +4,10 @@
     python -m pochade_training.attention --runs RUNS
     python -m pochade_training --runs RUNS --seed N --until 120
 
-Where nearly all attention rests on the first token, whose encoding is the same for every caption, a block adds the
-same vector everywhere. That vector goes into the bias of the block's output, whose weights begin at zero, so that the
-network paints as before; queries, keys and values begin at random, and training may find another use for them.
+Where nearly all attention rests on the first token, whose encoding is the same for every caption, a
+block adds the same vector everywhere. That vector goes into the bias of the block's output, whose
+weights begin at zero, so that the network paints as before; queries, keys and values begin at
+random, and training may find another use for them.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from . import text, tokenizer, unet
 
 @torch.no_grad()
 def freshened(net: dict[str, Tensor], begin: Tensor) -> dict[str, Tensor]:
-    """The weights `net` with new cross-attention; `begin [D]` is the encoding of the first token."""
+    """The weights `net` with new cross-attention; `begin` `[D]` is the first token's encoding."""
     net = dict(net)
     for name in [name for name in net if name.endswith("attn2.to_v.weight")]:
         block = name.removesuffix("to_v.weight")
@@ -46,7 +47,9 @@ def first_token(words: dict[str, Tensor]) -> Tensor:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser("pochade_training.attention", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        "pochade_training.attention", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--runs", type=Path, required=True, help="the run's folder")
     runs = parser.parse_args().runs
     torch.manual_seed(1)

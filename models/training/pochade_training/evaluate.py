@@ -24,8 +24,9 @@ from .world import SIZE
 
 FIGURES, SHEET_FILE = "evaluation.json", "sheet.png"
 STEPS, GUIDANCE = 20, 3.0
-PICTURES, REFERENCE = 1000, 2000
+PICTURES, REFERENCE = 2000, 2000
 TEST_SEED, OTHER_SEED = 900_001, 900_002
+SMALL = 8  # pixels a side, where only the captions matter
 FIRST_SEED = 10_000  # of the first caption's picture; the next ones count on
 
 
@@ -63,9 +64,11 @@ def sheet(pictures: Tensor, path: Path, columns: int = 8) -> None:
     Image.fromarray(whole).save(path, optimize=True)
 
 
-def questions() -> tuple[Batch, list[str]]:
-    """Fresh renders, and for each a caption that names everything it shows."""
-    test = batch(PICTURES, SIZE, TEST_SEED)
+def questions(size: int = SIZE) -> tuple[Batch, list[str]]:
+    """Fresh renders of combinations that training never sees, and for each a caption that names
+    everything it shows. What they show does not depend on their size.
+    """
+    test = batch(PICTURES, size, TEST_SEED, unseen=True)
     return test, [Writer(i).write(shown, full=True) for i, shown in enumerate(test.shows)]
 
 

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pochade_world import ATTRIBUTES, KINDS, batch
-from pochade_world.palette import COLOUR_NAMES, STYLES, TIMES
+from pochade_world.palette import COLOUR_NAMES, COUNTS, RELATIONS, STYLES, TIMES
 
 from . import evaluate, reader
 from .runs import Run
@@ -23,7 +23,15 @@ from .world import SIZE
 
 HERE = Path(__file__).resolve().parent.parent
 NONE = "none"
-NAMES = (KINDS, list(STYLES), [*TIMES, NONE], [*COLOUR_NAMES, NONE], [*COLOUR_NAMES, NONE])
+NAMES = (
+    KINDS,
+    list(STYLES),
+    [*TIMES, NONE],
+    [*COLOUR_NAMES, NONE],
+    [*COLOUR_NAMES, NONE],
+    [*COUNTS, NONE],
+    [*RELATIONS, NONE],
+)
 
 
 class Judge(nn.Module):
@@ -58,7 +66,7 @@ def write_names(path: Path) -> None:
 
 def write_captions(path: Path) -> None:
     """A line for each picture: seed, what can be read of each attribute (`-`: nothing), caption."""
-    test, captions = evaluate.questions()
+    test, captions = evaluate.questions(evaluate.SMALL)
     seen = reader.readable(test.attributes)
     lines = ["\t".join(["seed", *ATTRIBUTES, "caption"])]
     for i, caption in enumerate(captions):

@@ -15,7 +15,7 @@ def name(index: int) -> str:
 
 @torch.no_grad()
 def encode(run: Run, shards: int, workers: int = 1) -> None:
-    """For each shard: latents `[N, 4, 16, 16]` in f16, attributes `[N, 5]`, ids `[N, 5, 32]`."""
+    """For each shard: latents `[N, 4, 16, 16]` in f16, attributes `[N, 7]`, ids `[N, 5, 32]`."""
     group = Workers.join(workers)
     net, words = autoencoder.load(run), tokenizer.load(run)
     for index in range(group.rank, shards, group.count):

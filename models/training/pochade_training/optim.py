@@ -15,7 +15,9 @@ NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 
 
 def orthogonal(gradient: Tensor, steps: int = 5, half: bool = False) -> Tensor:
-    """About the closest semi-orthogonal matrix to `gradient` `[rows, columns]`; worked out in bf16 if `half`."""
+    """About the closest semi-orthogonal matrix to `gradient` `[rows, columns]`; worked out in bf16
+    if `half`.
+    """
     a, b, c = NEWTON_SCHULZ
     tall = gradient.shape[0] > gradient.shape[1]
     x = gradient.T if tall else gradient
@@ -55,7 +57,8 @@ class Muon(torch.optim.Optimizer):
         update = weight.grad.lerp(moving, momentum).flatten(1)
         if index % self.workers.count != self.workers.rank:
             return torch.zeros_like(update)
-        return orthogonal(update, half=self.half) * max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+        scale = max(1.0, update.shape[0] / update.shape[1]) ** 0.5
+        return orthogonal(update, half=self.half) * scale
 
 
 class Pair:

@@ -25,7 +25,7 @@ MODELS = ("first", "second")
 
 def write_list(path: Path) -> None:
     """A line for each picture: its seed and its caption."""
-    _, captions = evaluate.questions()
+    _, captions = evaluate.questions(evaluate.SMALL)
     lines = [f"{evaluate.FIRST_SEED + i} {caption}\n" for i, caption in enumerate(captions)]
     path.write_text("".join(lines))
 
@@ -65,7 +65,7 @@ def main() -> None:
         write_list(a.list)
         return
     run = Run(a.runs, "cpu", a.threads)
-    test, _ = evaluate.questions()
+    test, _ = evaluate.questions(evaluate.SMALL)
     print(table(reader.trained(run, a.reader_minutes), halves(a.pictures), test.attributes))
 
 

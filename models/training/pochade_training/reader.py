@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pochade_world import ATTRIBUTES, CLASSES
-from pochade_world.palette import INK, NO_COLOUR, NO_TIME
+from pochade_world.palette import GLASS, INK, NO_COLOUR, NO_COUNT, NO_RELATION, NO_TIME
 
 from .runs import CpuBudget, Run
 from .world import shard_name
@@ -21,7 +21,9 @@ FEATURES = 128
 
 
 class Reader(nn.Module):
-    """Pictures `[B, 3, 64, 64]` in 0..1 to five sets of logits; 0.6 M parameters."""
+    """Pictures `[B, 3, 64, 64]` in 0..1 to a set of logits for each attribute; 0.6 M
+    parameters.
+    """
 
     def __init__(self, widths: tuple[int, ...] = (24, 48, 96, 160)):
         super().__init__()
@@ -49,14 +51,15 @@ def shrink(pictures: Tensor) -> Tensor:
 
 
 def readable(attributes: Tensor) -> Tensor:
-    """Which attributes `[B, 5]` can be told from the picture at all: ink has no hour and no second
-    colour.
+    """Which attributes `[B, 7]` can be told from the picture at all: ink has no hour and no second
+    colour, and what is cut into panes of glass cannot be counted.
     """
-    _, style, time, first, second = attributes.T
-    colourful = style != INK
+    _, style, time, first, second, count, relation = attributes.T
+    colourful, whole = style != INK, style != GLASS
     always = torch.ones_like(colourful)
-    seen = [always, always, (time < NO_TIME) & colourful]
-    return torch.stack([*seen, first < NO_COLOUR, (second < NO_COLOUR) & colourful], 1)
+    colours = [first < NO_COLOUR, (second < NO_COLOUR) & colourful]
+    places = [(count < NO_COUNT) & whole, (relation < NO_RELATION) & whole]
+    return torch.stack([always, always, (time < NO_TIME) & colourful, *colours, *places], 1)
 
 
 def train(run: Run, minutes: float, shards: int = 8) -> Reader:
@@ -73,7 +76,6 @@ def train(run: Run, minutes: float, shards: int = 8) -> Reader:
         optimiser.param_groups[0]["lr"] = 3e-3 * min(1, (step + 1) / 50) * (1 - progress) + 1e-5
         pick = torch.randint(len(pictures), (64,))
         x = pictures[pick].float()
-        x = torch.where(torch.rand(64, 1, 1, 1, device=x.device) < 0.5, x.flip(3), x)
         loss = _loss(net(x + 0.02 * torch.randn_like(x)), attributes[pick])
         optimiser.zero_grad()
         loss.backward()

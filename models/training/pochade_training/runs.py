@@ -28,7 +28,9 @@ class Run:
 
     @property
     def half(self) -> bool:
-        """Whether products in bf16 are the faster ones: on an accelerator, and on a CPU with tiles for them."""
+        """Whether products in bf16 are the faster ones: on an accelerator, and on a CPU with tiles
+        for them.
+        """
         return self.cuda or "amx_bf16" in _cpu_flags()
 
     def path(self, name: str) -> Path:

@@ -1,9 +1,9 @@
 """Stage `text`: the caption encoder (CLIP's text transformer, Radford et al. 2021, made small), and
 its warm-up.
 
-Before the UNet sees a caption, the encoder learns to tell what the caption says: five linear heads
-on the mean token classify kind, style, time and colours. The heads are thrown away. It binds
-colours to things in a minute of work.
+Before the UNet sees a caption, the encoder learns to tell what the caption says: linear heads on
+the mean token classify kind, style, time, colours, count and relation. The heads are thrown away.
+It binds colours to things in a minute of work.
 """
 
 import torch

@@ -35,7 +35,7 @@ def byte_symbols() -> list[str]:
 def words() -> Counter:
     """Every word of many captions, with how often it occurs."""
     writer, count = Writer(0), Counter()
-    for shown in batch(2700, 8, seed=0).shows:
+    for shown in batch(5100, 8, seed=0).shows:
         for _ in range(20):
             count.update(re.findall(r"[a-z]+", writer.write(shown, noisy=0.0)))
             count.update(re.findall(r"[a-z]+", writer.write(shown, full=True)))

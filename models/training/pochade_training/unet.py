@@ -6,12 +6,6 @@ al. 2024), at the integer timesteps and with the very table of the scheduler tha
 with.
 """
 
-import copy
-import signal
-from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
-
 import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
@@ -19,15 +13,15 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel
 
 from . import latents, text, tokenizer
-from .optim import Average, Pair
-from .runs import Deadline, Run
-from .workers import Workers
+from .runs import Run
+from .training import Plan, Task
+from .training import train as train_task
 
-CHECKPOINT, FILE, START = "unet-checkpoint.pt", "unet.pt", "unet-start.pt"
+FILE, START = "unet.pt", "unet-start.pt"
 TIMESTEPS = 1000
 UNCAPTIONED = 0.1  # how often a caption is left out, for classifier-free guidance
-UNPOOLED = 0.3  # how often the caption's pooled vector is left out, so that attention has to tell what is where
-WARM_UP = 80
+# How often the caption's pooled vector is left out, so that attention has to tell what is where.
+UNPOOLED = 0.3
 HELD_OUT = 256
 # With Muon, whose steps have one size, attention had come to rest on the first token.
 ATTENTION = ("attn2.to_q", "attn2.to_k")
@@ -82,7 +76,7 @@ class Denoiser(nn.Module):
         self.register_buffer("signal", scheduler().alphas_cumprod.float(), persistent=False)
         net.add_embedding.register_forward_hook(self._leave_out_pooled)
 
-    def _leave_out_pooled(self, _module: nn.Module, _inputs: tuple, pooled: Tensor) -> Tensor | None:
+    def _leave_out_pooled(self, _module, _inputs, pooled: Tensor) -> Tensor | None:
         """Zeroes the pooled vector `[B, D]` of some pictures while training."""
         if not self.training:
             return None
@@ -109,13 +103,15 @@ class Data:
         self.noise = torch.randn(HELD_OUT, *self.latents.shape[1:], generator=chance).to(run.device)
         self.times = ((torch.arange(HELD_OUT) + 0.5) / HELD_OUT * TIMESTEPS).long().to(run.device)
 
-    def sample(self, batch: int) -> tuple[Tensor, ...]:
-        """Random clean latents, noise, timesteps and ids."""
+    def sample(self, batch: int, captioned: bool = False) -> tuple[Tensor, ...]:
+        """Random clean latents, noise, timesteps and ids; some captions are left out, unless all
+        are wanted.
+        """
         device = self.latents.device
         pick = torch.randint(self.count, (batch,), device=device)
         clean = self.latents[pick].float()
         ids = self.ids[pick, torch.randint(self.ids.shape[1], (batch,), device=device)].long()
-        bare = torch.rand(batch, 1, device=device) < UNCAPTIONED
+        bare = torch.rand(batch, 1, device=device) < (0 if captioned else UNCAPTIONED)
         t = torch.randint(TIMESTEPS, (batch,), device=device)
         return clean, torch.randn_like(clean), t, torch.where(bare, self.empty, ids)
 
@@ -136,132 +132,33 @@ class Data:
         return dict(val=loss.mean().item(), val_low=low, val_middle=middle, val_high=high)
 
 
-@dataclass
-class Plan:
-    """How long to train, on how much at a time, with whom."""
+def task(run: Run) -> Task:
+    net = build()
+    if run.path(START).exists():
+        net.load_state_dict(run.load(START))
+    model = Denoiser(net, text.load(run))
+    hasten(run, net)
+    data = Data(run)
+    return Task("unet", model, NOT_HIDDEN, data.sample, data.validate)
 
-    until: datetime
-    tail: float = 0.25
-    batch: int = 64
-    workers: int = 1
-    each_export: Callable[[Denoiser], None] | None = None
 
-
-class Training:
-    """A training under way: model, average, optimisers, and how far it has come."""
-
-    def __init__(self, run: Run, batch: int, workers: Workers):
-        self.run, self.batch, self.workers, self.data = run, batch, workers, Data(run)
-        net = build()
-        if run.path(START).exists():
-            net.load_state_dict(run.load(START))
-        self.model = Denoiser(net, text.load(run)).to(run.device)
-        if run.cuda:
-            self.model.net.to(memory_format=torch.channels_last)
-        else:  # of attention over so few tokens, the fused kernel's backward pass is the slower one
-            self.model.net.set_attn_processor(AttnProcessor())
-        self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.average = Average(0.998, 0.15)
-        workers.agree([p.data for p in self.model.parameters()])
-        self.pair = Pair(
-            list(self.model.named_parameters()),
-            NOT_HIDDEN,
-            decay=0.01,
-            workers=workers,
-            half=run.half,
-        )
-        self.steps, self.samples, self.seconds = 0, 0, 0.0
-        self.warm, self.running = 0, None
-        if run.path(CHECKPOINT).exists():
-            self.restore()
-
-    def restore(self) -> None:
-        saved = self.run.load(CHECKPOINT)
-        self.model.load_state_dict(saved["model"])
-        self.averaged.load_state_dict(saved["averaged"])
-        self.pair.restore(saved["pair"])
-        self.steps, self.samples = saved["steps"], saved["samples"]
-        self.seconds = saved["seconds"]
-        self.average.steps = self.warm = self.steps
-
-    def save(self) -> None:
-        self.run.save(
-            CHECKPOINT,
-            dict(
-                model=self.model.state_dict(),
-                averaged=self.averaged.state_dict(),
-                pair=self.pair.state(),
-                steps=self.steps,
-                samples=self.samples,
-                seconds=self.seconds,
-            ),
-        )
-
-    def step(self, factor: float) -> None:
-        with torch.autocast(self.run.device.type, torch.bfloat16, enabled=self.run.half):
-            loss = self.model.loss(*self.data.sample(self.batch // self.workers.count)).mean()
-        self.pair.step(loss, factor * min(1.0, (self.warm + 1) / WARM_UP))
-        if self.workers.first:
-            self.average.update(self.averaged, self.model)
-        self.steps, self.warm = self.steps + 1, self.warm + 1
-        self.samples += self.batch
-        before = loss.item() if self.running is None else self.running
-        self.running = 0.98 * before + 0.02 * loss.item()
-
-    def report(self, factor: float) -> None:
-        found = self.data.validate(self.averaged)
-        row = dict(train_s=self.seconds, step=self.steps, samples=self.samples, rate=factor)
-        self.run.record("unet.csv", row | dict(loss=self.running) | found)
-        speed = self.samples / max(self.seconds, 1)
-        self.run.say(
-            f"unet: step {self.steps}, {speed:.0f} samples/s, "
-            f"rate {factor:.2f}, loss {self.running:.4f}, held out {found['val']:.4f} "
-            f"({found['val_low']:.4f} {found['val_middle']:.4f} {found['val_high']:.4f})"
-        )
+def hasten(run: Run, net: UNet2DConditionModel) -> None:
+    """Puts a UNet into the form that this device trains fastest."""
+    if run.cuda:
+        net.to(memory_format=torch.channels_last)
+    else:  # of attention over so few tokens, the fused kernel's backward pass is the slower one
+        net.set_attn_processor(AttnProcessor())
 
 
 def train(run: Run, plan: Plan) -> None:
-    """Trains until the deadline. SIGUSR1 starts the closing decay at once (six minutes of it)."""
-    workers = Workers.join(plan.workers)
-    torch.manual_seed(int(datetime.now().timestamp()) + workers.rank)
-    work, deadline = Training(run, plan.batch, workers), Deadline(plan.until, plan.tail)
-    signal.signal(signal.SIGUSR1, lambda *_: deadline.begin_tail(6))
-    due, started = dict(report=0.0, save=180.0, export=60.0), deadline.last
-    while True:
-        before = deadline.last
-        shared = torch.tensor([deadline.factor(), float(deadline.over())])
-        work.seconds += min(deadline.last - before, Deadline.LONGEST_STEP)
-        workers.agree([shared])
-        factor, over = shared.tolist()
-        if over:
-            break
-        work.step(factor)
-        if workers.first:
-            _attend(work, plan, due, deadline.last - started, factor)
-    if workers.first:
-        work.report(0.0)
-        work.save()
-        averaged = work.averaged
+    averaged = train_task(run, lambda: task(run), plan)
+    if averaged is not None:
         run.save(FILE, dict(net=averaged.net.state_dict(), words=averaged.words.state_dict()))
-    workers.leave()
 
 
-def _attend(work: Training, plan: Plan, due: dict, elapsed: float, factor: float) -> None:
-    """Whatever is due after `elapsed` seconds: a line in the log, a checkpoint, an early export."""
-    if elapsed >= due["report"]:
-        due["report"] = elapsed + 120
-        work.report(factor)
-    if elapsed >= due["save"]:
-        due["save"] = elapsed + 180
-        work.save()
-    if plan.each_export and elapsed >= due["export"]:
-        due["export"] = elapsed + 900
-        plan.each_export(work.averaged)
-
-
-def load(run: Run) -> tuple[UNet2DConditionModel, CLIPTextModel]:
+def load(run: Run, file: str = FILE) -> tuple[UNet2DConditionModel, CLIPTextModel]:
     """The averaged UNet and caption encoder of a finished run."""
-    saved, net = run.load(FILE), build()
+    saved, net = run.load(file), build()
     words = text.build(len(tokenizer.load(run)))
     net.load_state_dict(saved["net"])
     words.load_state_dict(saved["words"])

@@ -14,7 +14,7 @@ def shard_name(index: int) -> str:
 
 
 def render(run: Run, shards: int, seed: int = 1) -> None:
-    """Each shard: pictures `[3000, 3, 128, 128]` of bytes, attributes `[3000, 5]`, captions."""
+    """Each shard: pictures `[3000, 3, 128, 128]` of bytes, attributes `[3000, 7]`, captions."""
     for index in range(shards):
         if run.path(shard_name(index)).exists():
             continue

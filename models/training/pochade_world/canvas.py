@@ -14,19 +14,32 @@ from .palette import (
     AMBIENT,
     COLOUR_NAMES,
     COLOUR_TABLE,
+    COUNT_WEIGHTS,
+    GLASS,
     INK,
+    LEFT,
     NO_COLOUR,
+    NO_COUNT,
+    NO_RELATION,
     NO_TIME,
     PASTEL,
+    PIXEL,
+    PRINT,
+    RIGHT,
     WATERCOLOUR,
 )
 
+Facts = dict[str, Tensor]  # what is true of each picture, boolean `[B]`, by name
 WARP = {
     WATERCOLOUR: 0.010,
     INK: 0.008,
     PASTEL: 0.003,
+    PRINT: 0.003,
 }  # how far a style's hand trembles, in picture widths
 SOFT_EDGE = 2.2  # how much wider an edge is when painted wet
+PIXELS = 32  # of pixel art, along a side
+PANES = 13  # of stained glass, along a side
+LEAD = 0.07  # half the width of the lead between panes, in panes
 
 
 class Canvas:
@@ -45,8 +58,11 @@ class Canvas:
         self.time = torch.full((self.count,), NO_TIME, device=self.device)
         self.first = torch.full((self.count,), NO_COLOUR, device=self.device)
         self.second = torch.full((self.count,), NO_COLOUR, device=self.device)
+        self.amount = torch.full((self.count,), NO_COUNT, device=self.device)
+        self.relation = torch.full((self.count,), NO_RELATION, device=self.device)
         self.haze = self.tint((1.0, 1.0, 1.0))
         self.seed = self.uniform()
+        self.lead = torch.zeros_like(self.paper_x)
         self.x, self.y, self.pixel = self._hand()
 
     def _hand(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -56,7 +72,43 @@ class Canvas:
         reach = sum((self.style == s).float() * w for s, w in WARP.items()).view(-1, 1, 1)
         x = self.paper_x + reach * self.noise(9, octaves=2, on_paper=True)
         y = self.paper_y + reach * self.noise(9, octaves=2, on_paper=True)
-        return x, y, torch.where(reach > 0, SOFT_EDGE, 1.0) / self.size
+        edge = torch.where(reach > 0, SOFT_EDGE, 1.0) / self.size
+        for style, cut in ((PIXEL, self._pixels), (GLASS, self._panes)):
+            mine = (self.style == style).view(-1, 1, 1)
+            if mine.any():
+                cut_x, cut_y, cut_edge = cut()
+                x, y = torch.where(mine, cut_x, x), torch.where(mine, cut_y, y)
+                edge = torch.where(mine, cut_edge, edge)
+        return x, y, edge
+
+    def _pixels(self) -> tuple[Tensor, Tensor, float]:
+        """Every point of a large pixel sees what its middle sees."""
+        x, y = (((v * PIXELS).floor() + 0.5) / PIXELS for v in (self.paper_x, self.paper_y))
+        return x, y, 1 / (3 * PIXELS)
+
+    def _panes(self) -> tuple[Tensor, Tensor, float]:
+        """Every point of a pane sees what the pane's seed sees; sets where the lead runs.
+
+        A pane is all that lies nearest to one of the points strewn over a grid (Voronoi 1908).
+        """
+        x, y, n = self.paper_x * PANES, self.paper_y * PANES, PANES + 2
+        strewn = (self.random(self.count, 2, n * n) * 0.8 + 0.1).flatten(2)
+        near, next_near = torch.full_like(x, 9.0), torch.full_like(x, 9.0)
+        seed_x, seed_y = x, y
+        for row, column in ((r, c) for r in (-1, 0, 1) for c in (-1, 0, 1)):
+            left, top = x.floor() + column, y.floor() + row
+            index = ((top + 1) * n + left + 1).long().view(self.count, 1, -1).expand(-1, 2, -1)
+            inside = strewn.gather(2, index).view(self.count, 2, self.size, self.size)
+            at_x, at_y = left + inside[:, 0], top + inside[:, 1]
+            distance = ((at_x - x) ** 2 + (at_y - y) ** 2).sqrt()
+            nearer = distance < near
+            next_near = torch.where(nearer, near, torch.minimum(next_near, distance))
+            seed_x, seed_y = torch.where(nearer, at_x, seed_x), torch.where(nearer, at_y, seed_y)
+            near = torch.where(nearer, distance, near)
+        glass = (self.style == GLASS).view(-1, 1, 1)
+        width = self.size / PANES
+        self.lead = ((LEAD - (next_near - near)) * width + 0.5).clamp(0, 1) * glass
+        return seed_x / PANES, seed_y / PANES, 0.2 / PANES
 
     # -- chance --------------------------------------------------------------------------------
 
@@ -79,6 +131,27 @@ class Canvas:
         """One colour index per picture out of the names (repeat a name to favour it), `[B]`."""
         table = torch.tensor([COLOUR_NAMES.index(n) for n in names], device=self.device)
         return table[(self.random(self.count) * len(names)).long().clamp(max=len(names) - 1)]
+
+    def several(self) -> Tensor:
+        """How many there are of the picture's main thing, 1 to 3, as `[B, 1, 1]`; sets the
+        canvas's amount.
+        """
+        weights = torch.tensor(COUNT_WEIGHTS, device=self.device)
+        self.amount = torch.multinomial(weights, self.count, True, generator=self.generator)
+        return (self.amount + 1).view(-1, 1, 1)
+
+    def abreast(self, middle: Tensor, amount: Tensor, gap: float) -> list[Tensor]:
+        """Where up to three things stand side by side around `middle`, each `[B, 1, 1]`."""
+        return [middle + (k - (amount - 1) / 2) * gap for k in range(len(COUNT_WEIGHTS))]
+
+    def side(self, where: Tensor) -> Tensor:
+        """Which side of another thing the main thing is on: -1 left, 1 right, `[B, 1, 1]`; sets the
+        canvas's relation where both are there, boolean `[B]`.
+        """
+        right = self.chance(0.5)
+        told = torch.where(right, RIGHT, LEFT)
+        self.relation = torch.where(where, told, NO_RELATION)
+        return flag(right) * 2 - 1
 
     def noise(self, cells: int, octaves: int = 1, on_paper: bool = False) -> Tensor:
         """Smooth value noise in about -1..1, `[B, S, S]`."""

@@ -8,7 +8,17 @@ style, in varying words and order. `full=True` names everything, in the same gra
 import random as _random
 from dataclasses import dataclass, field
 
-from .palette import COLOUR_NAMES, NO_COLOUR, NO_TIME, STYLES, TIMES
+from .palette import (
+    COLOUR_NAMES,
+    COUNTS,
+    NO_COLOUR,
+    NO_COUNT,
+    NO_RELATION,
+    NO_TIME,
+    RELATIONS,
+    STYLES,
+    TIMES,
+)
 
 COLOUR_WORDS = {
     "red": ("red", "red", "red", "crimson", "scarlet"),
@@ -44,7 +54,11 @@ STYLE_WORDS = {
     "watercolour": ("watercolor", "watercolour", "watercolor painting"),
     "ink": ("ink wash", "sumi-e", "ink painting", "ink"),
     "pastel": ("pastel", "soft pastel", "pastel drawing", "chalk"),
+    "pixel": ("pixel art", "pixel art", "8-bit"),
+    "glass": ("stained glass", "stained glass", "a church window", "glass mosaic"),
+    "print": ("screen print", "risograph", "linocut", "woodblock print"),
 }
+ADJECTIVES = ("flat", "minimalist", "8-bit")  # "a linocut of waves", but not "a flat of waves"
 PICTURES = ("a painting of", "a picture of", "painting of", "an image of", "a drawing of")
 PLAIN = {
     "mountains": ("mountains", "a mountain", "mountain landscape", "the alps", "peaks"),
@@ -56,6 +70,14 @@ PLAIN = {
     "planet": ("a planet", "planet", "outer space", "a world in space"),
     "balloon": ("a balloon", "a hot air balloon", "balloon", "hot air balloon"),
     "waves": ("waves", "a wave pattern", "japanese waves", "seigaiha", "a pattern"),
+    "city": ("a city", "a skyline", "city", "a town", "skyscrapers"),
+    "lighthouse": ("a lighthouse", "lighthouse", "a lighthouse by the sea"),
+    "fish": ("a fish", "fish", "under water", "an aquarium"),
+    "still life": ("a still life", "still life", "fruit and a vase", "a vase"),
+    "circles": ("circles", "concentric circles", "rings"),
+    "grid": ("a grid", "mondrian", "a mondrian composition", "rectangles"),
+    "bauhaus": ("bauhaus", "geometric shapes", "a bauhaus pattern"),
+    "kandinsky": ("kandinsky", "an abstract painting", "an abstract composition"),
 }
 FILLERS = (
     "very nice lovely old little big cute cool my please paint some and with the tiny great "
@@ -73,18 +95,22 @@ class Picture:
     time: str | None
     first: str | None
     second: str | None
+    count: str | None = None
+    relation: str | None = None
     facts: set[str] = field(default_factory=set)
 
     @classmethod
     def of(cls, kind: str, row: list[int], facts: set[str]) -> "Picture":
-        """From one row of attributes: kind, style, time, first colour, second colour."""
-        _, style, time, first, second = row
+        """From one row of attributes: kind, style, time, two colours, count, relation."""
+        _, style, time, first, second, count, relation = row
         return cls(
             kind,
             STYLES[style],
             None if time >= NO_TIME else TIMES[time],
             None if first >= NO_COLOUR else COLOUR_NAMES[first],
             None if second >= NO_COLOUR else COLOUR_NAMES[second],
+            None if count >= NO_COUNT else COUNTS[count],
+            None if relation >= NO_RELATION else RELATIONS[relation],
             facts,
         )
 
@@ -121,12 +147,25 @@ class Writer:
     def a(self, noun: str) -> str:
         return ("an " if noun[:1] in "aeio" else "a ") + noun
 
+    def some(self, p: Picture, colour: str, *nouns: str) -> str:
+        """A boat, a red boat, two red boats, by the picture's count."""
+        noun = self.pick(*nouns)
+        if p.count in (None, "one"):
+            return self.a(colour + noun)
+        return f"{p.count} {colour}{noun if noun == 'fish' else noun + 's'}"
+
+    def beside(self, p: Picture, other: str) -> str:
+        """To the left of `other`, in some words, or nothing."""
+        if p.relation is None or not self.says(0.85):
+            return ""
+        return self.pick(" ", " to the ", " ") + f"{p.relation} of {other}"
+
     # -- sentences -----------------------------------------------------------------------------
 
     def scene(self, p: Picture) -> str:
         """The picture without its style."""
-        if p.kind in ("flower", "planet", "waves"):
-            return getattr(self, p.kind)(p)
+        if p.time is None:
+            return getattr(self, p.kind.replace(" ", "_"))(p)
         ground = getattr(self, p.kind)(p)
         if p.kind == "balloon":
             return f"{ground} {self.when(p, 0.85)}"
@@ -166,16 +205,28 @@ class Writer:
         land = land if "island" in p.facts and self.says() else ""
         if "boat" not in p.facts or not self.says(0.9):
             return water + land
-        boat = self.colour(p.second) + self.pick("sailboat", "sailing boat", "boat", "ship")
-        return self.pick(f"{self.a(boat)} on {water}", f"{water} with {self.a(boat)}") + land
+        boat = self.some(p, self.colour(p.second), "sailboat", "sailing boat", "boat", "ship")
+        beside = self.beside(p, "an island")
+        if beside:
+            return self.pick(f"{boat}{beside} on {water}", f"{water} with {boat}{beside}")
+        return self.pick(f"{boat} on {water}", f"{water} with {boat}") + land
+
+    def lighthouse(self, p: Picture) -> str:
+        text = self.a(self.colour(p.second) + self.pick("lighthouse", "lighthouse", "light tower"))
+        if "boat" in p.facts and self.says():
+            beside = self.beside(p, self.pick("it", "the lighthouse"))
+            text += self.pick(" with a boat", " and a boat") + beside
+        return text + self.pick("", " by the sea", " on a rock")
 
     def hills(self, p: Picture) -> str:
         text = self.colour(p.second) + self.pick(
             "hills", "hills", "rolling hills", "fields", "meadows"
         )
-        extras = []
-        if "house" in p.facts and self.says():
-            extras.append(self.a(self.pick("house", "house", "cottage", "small house")))
+        house = self.a(self.pick("house", "house", "cottage", "small house"))
+        beside = self.beside(p, self.pick("trees", "the trees"))
+        if beside:
+            return f"{text} with {house}{beside}"
+        extras = [house] if "house" in p.facts and self.says() else []
         if "trees" in p.facts and self.says():
             extras.append("trees")
         return text + (" with " + " and ".join(extras) if extras else "")
@@ -187,11 +238,24 @@ class Writer:
         )
         text = text.replace("a orange", "an orange").replace("a amber", "an amber")
         text = text.replace("a ivory", "an ivory").replace("a ochre", "an ochre")
+        beside = self.beside(p, self.pick("pyramids", "the pyramids"))
+        if beside:
+            return f"{text} with {self.some(p, '', 'cactus').replace('cactuss', 'cacti')}{beside}"
+        if "cactus" in p.facts and self.says(0.85):
+            text += f" with {self.some(p, '', 'cactus').replace('cactuss', 'cacti')}"
+            return text + (" and pyramids" if "pyramids" in p.facts and self.says(0.85) else "")
         if "pyramids" in p.facts and self.says(0.85):
             return text + self.pick(" with pyramids", " and pyramids")
-        if "cactus" in p.facts and self.says(0.85):
-            return text + " with a cactus"
         return text
+
+    def city(self, p: Picture) -> str:
+        colour = self.colour(p.second)
+        return self.pick(
+            self.a(f"{colour}city"),
+            self.a(f"{colour}city skyline"),
+            f"{colour}skyscrapers",
+            f"{colour}houses of a city",
+        )
 
     def forest(self, p: Picture) -> str:
         snow = self.pick("snowy ", "winter ") if "snow" in p.facts and self.says(0.85) else ""
@@ -203,24 +267,34 @@ class Writer:
         return text if wood.endswith("s") and "of" not in wood else self.a(text)
 
     def flower(self, p: Picture) -> str:
-        text = self.a(self.colour(p.first) + self.pick("flower", "flower", "blossom", "daisy"))
+        text = self.some(p, self.colour(p.first), "flower", "flower", "blossom")
         if not self.says(0.8):
             return self.pick("", "", "a close-up of ") + text
         wall = self.colour(p.second, 0.95)
         return f"{text} on {self.a(wall + self.pick('background', 'background', 'wall'))}"
+
+    def still_life(self, p: Picture) -> str:
+        fruit = self.some(p, self.colour(p.first), "apple", "apple", "fruit")
+        vase = self.a(self.colour(p.second) + self.pick("vase", "vase", "jug"))
+        beside = self.beside(p, vase)
+        return fruit + beside if beside else f"{fruit} and {vase}"
+
+    def fish(self, p: Picture) -> str:
+        text = self.some(p, self.colour(p.first), "fish")
+        if self.says(0.75):
+            return f"{text} in {self.colour(p.second)}water"
+        return text + self.pick("", " under water", " swimming")
 
     def planet(self, p: Picture) -> str:
         text = self.a(self.colour(p.first) + "planet")
         if "ring" in p.facts and self.says(0.9):
             text += " with " + self.colour(p.second) + "rings"
         if "moon" in p.facts and self.says():
-            text += " and a moon"
+            text += " and a moon" + self.beside(p, self.pick("it", "the planet"))
         return text + self.pick("", " in space", " among the stars", " in outer space")
 
     def balloon(self, p: Picture) -> str:
-        text = self.a(
-            self.colour(p.first) + self.pick("hot air balloon", "hot air balloon", "balloon")
-        )
+        text = self.some(p, self.colour(p.first), "hot air balloon", "hot air balloon", "balloon")
         if self.says(0.5):
             text += " with " + self.colour(p.second, 1.0) + "stripes"
         return text + self.pick(
@@ -228,7 +302,23 @@ class Writer:
         )
 
     def waves(self, p: Picture) -> str:
-        what = self.pick("waves", "seigaiha waves", "wave pattern", "japanese waves")
+        return self.inks(p, "waves", "seigaiha waves", "wave pattern", "japanese waves")
+
+    def circles(self, p: Picture) -> str:
+        return self.inks(p, "circles", "concentric circles", "rings")
+
+    def grid(self, p: Picture) -> str:
+        return self.inks(p, "mondrian composition", "mondrian grid", "rectangles with black lines")
+
+    def bauhaus(self, p: Picture) -> str:
+        return self.inks(p, "bauhaus pattern", "bauhaus composition", "geometric shapes")
+
+    def kandinsky(self, p: Picture) -> str:
+        return self.inks(p, "kandinsky composition", "abstract composition", "abstract circles")
+
+    def inks(self, p: Picture, *names: str) -> str:
+        """A composition and its two colours."""
+        what = self.pick(*names)
         if not self.says(0.85):
             return what
         first, second = self.colour(p.first, 1.0).strip(), self.colour(p.second, 1.0).strip()
@@ -242,7 +332,7 @@ class Writer:
             return f"{self.pick(*PICTURES)} {text}" if self.random.random() < 0.08 else text
         word = self.pick(*STYLE_WORDS[p.style])
         options = [f"{text}, {word}", f"{text}, {word}", f"{text} {word}"]
-        if "style" not in word and word != "flat":
+        if "style" not in word and word not in ADJECTIVES:
             options += [f"{word} of {text}", f"{text} in {word} style", f"{self.a(word)} of {text}"]
         return self.pick(*options)
 

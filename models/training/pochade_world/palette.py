@@ -1,6 +1,7 @@
 """Colours and light: what the words of the world look like.
 
-Every table is indexed by the position of a name in `COLOURS`, `TIMES` or `STYLES`. The index one
+Every table is indexed by the position of a name in `COLOURS`, `TIMES`, `STYLES`, `COUNTS` or
+`RELATIONS`. The index one
 past the end means "this picture has none".
 """
 
@@ -50,8 +51,17 @@ AMBIENT = torch.tensor(
     ]
 )
 
-STYLES = ["flat", "watercolour", "ink", "pastel"]
-FLAT, WATERCOLOUR, INK, PASTEL = range(4)
-STYLE_WEIGHTS = (0.34, 0.24, 0.18, 0.24)
+STYLES = ["flat", "watercolour", "ink", "pastel", "pixel", "glass", "print"]
+FLAT, WATERCOLOUR, INK, PASTEL, PIXEL, GLASS, PRINT = range(7)
+STYLE_WEIGHTS = (0.26, 0.17, 0.13, 0.15, 0.10, 0.09, 0.10)
+# Patterns have cells of their own, which pixels and panes would only cut up.
+PATTERN_STYLE_WEIGHTS = (0.40, 0.17, 0.10, 0.17, 0.0, 0.0, 0.16)
 PAPER = (0.97, 0.955, 0.92)
 INK_BLACK = (0.10, 0.11, 0.13)
+
+COUNTS = ["one", "two", "three"]
+COUNT_WEIGHTS = (0.5, 0.3, 0.2)
+NO_COUNT = len(COUNTS)
+RELATIONS = ["left", "right"]
+LEFT, RIGHT = range(2)
+NO_RELATION = len(RELATIONS)

@@ -6,9 +6,21 @@ import torch
 from torch import Tensor
 
 from .canvas import Canvas
-from .palette import FLAT, INK, INK_BLACK, PAPER, PASTEL, WATERCOLOUR
+from .palette import (
+    FLAT,
+    GLASS,
+    INK,
+    INK_BLACK,
+    PAPER,
+    PASTEL,
+    PIXEL,
+    PRINT,
+    WATERCOLOUR,
+)
 
 LUMINANCE = (0.30, 0.55, 0.15)
+PIXEL_LEVELS = 7
+PRINT_LEVELS = 4
 
 
 def finish(canvas: Canvas) -> Tensor:
@@ -20,6 +32,9 @@ def finish(canvas: Canvas) -> Tensor:
         WATERCOLOUR: _watercolour(canvas, colour, grain),
         INK: _ink(canvas, colour, grain),
         PASTEL: _pastel(colour, grain),
+        PIXEL: (colour * PIXEL_LEVELS).round() / PIXEL_LEVELS,
+        GLASS: _glass(canvas, colour, grain),
+        PRINT: _print(canvas, colour, grain),
     }
     style = canvas.style.view(-1, 1, 1, 1)
     return sum(picture * (style == index) for index, picture in painted.items()).clamp(0, 1)
@@ -55,3 +70,21 @@ def _pastel(colour: Tensor, grain: Tensor) -> Tensor:
     chalk = colour * 0.58 + 0.40
     grey = chalk.mean(1, keepdim=True)
     return grey + (chalk - grey) * 1.12 + 0.018 * grain
+
+
+def _glass(canvas: Canvas, colour: Tensor, grain: Tensor) -> Tensor:
+    """Panes of strong colour, a little uneven, in dark lead."""
+    grey = colour.mean(1, keepdim=True)
+    pane = (grey + (colour - grey) * 1.3 + 0.03 * grain).clamp(0, 1)
+    return pane + (canvas.tint(INK_BLACK) * 0.7 - pane) * canvas.lead.unsqueeze(1)
+
+
+def _print(canvas: Canvas, colour: Tensor, grain: Tensor) -> Tensor:
+    """A few flat inks on cream paper, with an even margin, worn a little."""
+    paper = canvas.tint(PAPER)
+    inks = ((colour * 0.9 + 0.05) * PRINT_LEVELS).round() / PRINT_LEVELS
+    printed = paper * (0.08 + 0.92 * inks)
+    printed = printed + (paper - printed) * (0.35 * grain - 0.12).clamp(0, 0.25)
+    x, y = canvas.paper_x, canvas.paper_y
+    edge = torch.minimum(torch.minimum(x, 1 - x), torch.minimum(y, 1 - y)).unsqueeze(1)
+    return paper + (printed - paper) * ((edge - 0.04) * canvas.size + 0.5).clamp(0, 1)

@@ -18,7 +18,7 @@ def test_a_caption_asks_for_what_can_be_read(tmp_path, monkeypatch):
     judge.write_captions(tmp_path / "captions.tsv")
     text = (tmp_path / "captions.tsv").read_text()
     head, *lines = [line.split("\t") for line in text.splitlines()]
-    test, captions = evaluate.questions()
+    test, captions = evaluate.questions(evaluate.SMALL)
     seen = reader.readable(test.attributes)
     assert [line[-1] for line in lines] == captions and len(head) == len(lines[0])
     for i, line in enumerate(lines):

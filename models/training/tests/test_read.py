@@ -14,7 +14,7 @@ def test_the_list_asks_for_the_pictures_of_stage_evaluate(tmp_path, monkeypatch)
     read.write_list(path)
     lines = [line.split(" ", 1) for line in path.read_text().splitlines()]
     assert [int(seed) for seed, _ in lines] == [10_000, 10_001, 10_002]
-    assert [caption for _, caption in lines] == evaluate.questions()[1]
+    assert [caption for _, caption in lines] == evaluate.questions(evaluate.SMALL)[1]
 
 
 def test_the_halves_are_two_models_pictures_in_the_order_of_their_numbers(tmp_path):
@@ -35,7 +35,7 @@ def test_the_difference_is_in_points_of_what_was_asked():
         bright = (pictures.mean((1, 2, 3)) > 0.5).long()
         return tuple(F.one_hot(bright, count).float() for count in CLASSES)
 
-    bright, asked = torch.ones(4, 3, 64, 64), torch.ones(6, 5).long()
+    bright, asked = torch.ones(4, 3, 64, 64), torch.ones(6, len(CLASSES)).long()
     half_dark = bright * torch.tensor([1, 1, 0, 0]).view(4, 1, 1, 1)
     lines = read.table(sees, (bright, half_dark), asked).splitlines()
     assert lines[0] == "| 4 pictures | first | second | points |"

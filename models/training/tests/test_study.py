@@ -10,6 +10,7 @@ from pochade_study import __main__ as command
 from pochade_study import adversary, denoising, judging, learning, pixels, regularisation, switch
 from pochade_training import autoencoder, latents, reader, world
 from pochade_training.runs import Run
+from pochade_world import CLASSES
 from pochade_world.palette import COLOUR_TABLE
 
 
@@ -26,7 +27,7 @@ def test_guidance_goes_on_from_what_is_painted_untold():
         silent = (attributes == pixels.untold(1)).all(1)
         return torch.where(silent, 1.0, 4.0).view(-1, 1, 1, 1).expand_as(noisy)
 
-    told = torch.zeros(3, 5).long()
+    told = torch.zeros(3, len(CLASSES)).long()
     made = pixels.guided(net, told)(torch.zeros(3, 4, 2, 2), torch.zeros(3).long())
     assert made.shape == (3, 4, 2, 2)
     assert (made == 1 + pixels.GUIDANCE * 3).all()
@@ -91,7 +92,7 @@ def test_crops_of_pictures_and_latents_are_of_one_place():
     pictures = torch.arange(256).view(1, 1, 16, 16).byte()
     large = judging.enlarged(pictures, 8).expand(1, 3, 128, 128)
     latents = pictures.float().expand(1, 4, 16, 16)
-    true, z = adversary.Data([judging.Shard(large, latents, torch.zeros(1, 5))]).batch()
+    true, z = adversary.Data([judging.Shard(large, latents, torch.zeros(1, len(CLASSES)))]).batch()
     assert (true[:, :1, ::8, ::8] * 255 - z[:, :1]).abs().max() < 0.5
 
 
@@ -145,7 +146,10 @@ def tiny_run(tmp_path_factory):
     run.save(autoencoder.FILE, net.state_dict())
     run.save(reader.FILE, reader.Reader().state_dict())
     for i in range(2):
-        pictures, attributes = torch.randint(256, (16, 3, 128, 128)).byte(), torch.zeros(16, 5)
+        pictures, attributes = (
+            torch.randint(256, (16, 3, 128, 128)).byte(),
+            torch.zeros(16, len(CLASSES)),
+        )
         encoded = dict(latents=torch.randn(16, 4, 16, 16).half(), attributes=attributes.long())
         run.save(world.shard_name(i), dict(pictures=pictures, attributes=attributes.long()))
         run.save(latents.name(i), encoded)

@@ -6,8 +6,19 @@ from datetime import datetime, timedelta
 
 import pytest
 import torch
+from transformers import CLIPTokenizer
 
-from pochade_training import autoencoder, optim, reader, text, unet
+from pochade_training import (
+    autoencoder,
+    distil,
+    export,
+    optim,
+    reader,
+    text,
+    tokenizer,
+    unet,
+    upscaler,
+)
 from pochade_training.runs import Deadline, Run
 
 
@@ -35,6 +46,22 @@ def test_an_untrained_denoiser_predicts_nothing_so_its_loss_is_one():
     ids = torch.randint(600, (64, 32))
     loss = model.loss(clean, noise, torch.randint(1000, (64,)), ids).mean().item()
     assert loss == pytest.approx(1, abs=0.05)
+
+
+def test_a_word_known_before_means_the_same_in_a_new_vocabulary(tmp_path):
+    counts = (dict(sea=2, red=1), dict(sea=1, seafish=3, red=1))
+    for name, count in zip(("before", "after"), counts):
+        tokenizer.write(tmp_path / name, tokenizer.learn_merges(count))
+    before, after = (CLIPTokenizer.from_pretrained(tmp_path / n) for n in ("before", "after"))
+    words = text.build(len(before))
+    renewed = export.translated(words, before, after)
+    old, new = (w.get_input_embeddings().weight for w in (words, renewed))
+    for token in ("sea</w>", "red</w>", tokenizer.END):
+        row = new[after.get_vocab()[token]]
+        assert torch.equal(row, old[before.get_vocab()[token]])
+    pieces = before("seafish", add_special_tokens=False).input_ids
+    assert len(pieces) > 1
+    assert torch.allclose(new[after.get_vocab()["seafish</w>"]], old[pieces].mean(0))
 
 
 def test_the_last_timestep_carries_no_signal():
@@ -86,3 +113,58 @@ def test_a_saved_file_is_whole_or_not_there(tmp_path):
     run.save("x.pt", dict(value=torch.ones(3)))
     assert torch.equal(run.load("x.pt")["value"], torch.ones(3))
     assert [p.name for p in tmp_path.iterdir()] == ["x.pt"]
+
+
+def test_the_velocity_of_a_lesson_leads_where_the_teacher_got():
+    torch.manual_seed(0)
+    x, reached = torch.randn(2, 8, 4, 4, 4).unbind(0)
+    way = torch.tensor(distil.timesteps(4))
+    segment = torch.arange(8) % 4
+    now, then = way[segment], way[segment + 1]
+    velocity = distil.velocity_between(x, reached, now, then)
+    assert torch.allclose(distil.step(x, velocity, now, then), reached, atol=1e-4)
+
+
+def test_a_step_is_the_schedulers_step():
+    torch.manual_seed(0)
+    x, velocity = torch.randn(2, 3, 4, 4, 4).unbind(0)
+    steps = unet.scheduler()
+    steps.set_timesteps(4)
+    for now, then in zip(distil.timesteps(4), distil.timesteps(4)[1:]):
+        wanted = steps.step(velocity, now, x).prev_sample
+        made = distil.step(x, velocity, torch.full((3,), now), torch.full((3,), then))
+        assert torch.allclose(made, wanted, atol=1e-5), now
+
+
+def test_a_teachers_substeps_pass_the_students_timesteps():
+    fine = distil.timesteps(distil.STEPS * distil.SUBSTEPS)
+    assert fine[:: distil.SUBSTEPS] == distil.timesteps(distil.STEPS)
+
+
+def test_an_upscaler_that_knows_the_velocity_paints_the_picture():
+    """With the true velocity of a known latent, every way of steps ends at that latent."""
+    torch.manual_seed(0)
+    clean = torch.randn(1, 4, 8, 8)
+    table = unet.scheduler().alphas_cumprod
+
+    class Oracle:
+        def __call__(self, seen, t, return_dict):
+            x, alpha = seen[:, :4], table[t].sqrt()
+            sigma = (1 - table[t]).sqrt()
+            noise = (x - alpha * clean) / sigma
+            return [alpha * noise - sigma * clean]
+
+    made = upscaler.upscale(Oracle(), torch.randn(1, 4, 4, 4), torch.Generator().manual_seed(1))
+    assert torch.allclose(made, clean, atol=1e-4)
+
+
+def test_a_crop_of_a_pair_is_of_one_place(tmp_path):
+    run = Run(tmp_path, "cpu", 1)
+    small = torch.arange(200 * 4 * 16 * 16).view(200, 4, 16, 16).float() / 1e4
+    large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    run.save(upscaler.name(0), dict(large=large, small=small))
+    clean, noise, _, beside = upscaler.Pairs(run).sample(6)
+    signal = unet.scheduler().alphas_cumprod[upscaler.CONDITION_TIMESTEP]
+    error = (beside - signal.sqrt() * clean).std()
+    assert clean.shape == beside.shape == noise.shape == (6, 4, 16, 16)
+    assert error == pytest.approx((1 - signal).sqrt().item(), rel=0.1)
