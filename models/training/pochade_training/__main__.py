@@ -54,7 +54,7 @@ def arguments() -> argparse.Namespace:
     add("--shards", type=int, default=10, help="of 3000 pictures each")
     add("--seed", type=int, default=1, help="of the pictures; take a new one for each run")
     add("--autoencoder-minutes", type=float, default=15, help="CPU minutes (wall minutes on a GPU)")
-    add("--text-minutes", type=float, default=0.75)
+    add("--text-minutes", type=float, default=2)
     add(
         "--until", default="60", help="end of the UNet's training: HH:MM, or minutes from its start"
     )

@@ -53,8 +53,8 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="the run's folder")
     runs = parser.parse_args().runs
     torch.manual_seed(1)
-    net, words = (torch.load(runs / name, weights_only=True) for name in (unet.START, text.FILE))
-    torch.save(freshened(net, first_token(words)), runs / unet.START)
+    net, told = (torch.load(runs / name, weights_only=True) for name in (unet.START, text.START))
+    torch.save(freshened(net, first_token(told["words"])), runs / unet.START)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ def teach(run: Run, shards: int, workers: int = 1, batch: int = 64) -> None:
             continue
         parts = []
         for _ in range(SHARD // batch):
-            clean, noise, _, ids = data.sample(batch, captioned=True)
+            clean, noise, _, ids, _ = data.sample(batch, captioned=True)
             segment = torch.randint(STEPS, (batch,))
             a, s = levels(starts[segment])
             x = a * clean + s * noise

@@ -89,7 +89,8 @@ def adopt(run: Run, folder: Path) -> None:
         shutil.copytree(Path(folder) / "tokenizer", run.path(tokenizer.FOLDER))
         words = pipeline.text_encoder
     run.save(autoencoder.FILE, pipeline.vae.state_dict())
-    run.save(text.FILE, words.state_dict())
+    pool = pipeline.unet.add_embedding.state_dict()
+    run.save(text.START, dict(words=words.state_dict(), pool=pool))
     run.save(unet.START, pipeline.unet.state_dict())
 
 

@@ -20,6 +20,7 @@ from pochade_training import (
     upscaler,
 )
 from pochade_training.runs import Deadline, Run
+from pochade_world import CLASSES
 
 
 def test_the_autoencoder_makes_latents_an_eighth_as_wide():
@@ -41,11 +42,25 @@ def test_normalising_gives_every_latent_channel_mean_0_and_deviation_1():
 
 def test_an_untrained_denoiser_predicts_nothing_so_its_loss_is_one():
     torch.manual_seed(0)
-    model = unet.Denoiser(unet.build(), text.build(600))
+    words = text.build(600)
+    model = unet.Denoiser(unet.build(), words, torch.nn.Linear(text.POOLED, sum(CLASSES)))
     clean, noise = torch.randn(2, 64, 4, 16, 16).unbind(0)
     ids = torch.randint(600, (64, 32))
     loss = model.loss(clean, noise, torch.randint(1000, (64,)), ids).mean().item()
     assert loss == pytest.approx(1, abs=0.05)
+
+
+def test_a_caption_that_was_left_out_has_nothing_to_tell():
+    torch.manual_seed(0)
+    model = unet.Denoiser(
+        unet.build(), text.build(600), torch.nn.Linear(text.POOLED, sum(CLASSES))
+    ).train()
+    clean, noise = torch.randn(2, 2, 4, 16, 16).unbind(0)
+    t, ids = torch.tensor([3, 900]), torch.randint(600, (2, 32))
+    attributes = torch.stack([torch.zeros(7), -torch.ones(7)]).long()
+    plain = model.loss(clean, noise, t, ids)
+    told = model.loss(clean, noise, t, ids, attributes)
+    assert told[0] > plain[0] + 0.1 and told[1].isclose(plain[1])
 
 
 def test_a_word_known_before_means_the_same_in_a_new_vocabulary(tmp_path):
