@@ -84,7 +84,7 @@ fn the_default_model_paints_the_same_bytes_everywhere() {
 const TINY: &str = "82262d005526691109cae7357a3edb647261e5bf7eda5d33a5f4c90107e3f76a";
 const INT8: &str = "f54ce2a723e29dc32a621becc097983c91dd77268de98a91de5229b364fe9f92";
 const INT4: &str = "6247f73a9f1182ba9490c79c198487f980078a4f5ae4cb4f693b73e53d92ad84";
-const DEFAULT: &str = "5e23a268d47b2e6db3e86b4009ffa078cab85b6976ea3fb81da234054c3a4fb8";
+const DEFAULT: &str = "616a4d2c4a07fec0f2e3d0e6c5d1f9fb6044e8cecc67c624dfc5cafef8a2da79";
 
 #[test]
 fn the_latent_after_the_last_step_is_the_one_that_is_decoded() {
